@@ -1,0 +1,1 @@
+"""Data sets: frames and publishers' files in, `Dataset` out; splits."""

@@ -1,0 +1,1 @@
+"""Metrics, protocols, significance: how a recommender is measured."""

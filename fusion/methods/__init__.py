@@ -1,0 +1,1 @@
+"""Fusion methods of the literature, one formula a file."""

@@ -1,0 +1,1 @@
+"""Normalisations: the scores of different models on one scale, query by query."""

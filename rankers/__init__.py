@@ -1,0 +1,1 @@
+"""Rankers: large models that score what the retrievers found."""

@@ -1,0 +1,1 @@
+"""Retrievers: models that look at the whole catalogue."""
