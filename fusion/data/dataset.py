@@ -40,7 +40,9 @@ class Interactions:
 
     def take(self, rows: npt.NDArray[Any]) -> Interactions:
         """The events ``rows`` (indices or a mask); the order must stay rising."""
-        return Interactions(self.users[rows], self.items[rows], self.times[rows], self.ratings[rows])
+        return Interactions(
+            self.users[rows], self.items[rows], self.times[rows], self.ratings[rows]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,9 @@ class Dataset:
     @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:
         """(U+1,) int64: the events of user ``u`` are the rows ``offsets[u]:offsets[u+1]``."""
-        return np.searchsorted(self.interactions.users, np.arange(self.n_users + 1)).astype(np.int64)
+        return np.searchsorted(self.interactions.users, np.arange(self.n_users + 1)).astype(
+            np.int64
+        )
 
     @cached_property
     def histories(self) -> Ragged:
@@ -140,10 +144,15 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, texts and events: two data sets with one fingerprint are equal."""
+        """SHA-256 over ids, texts and events: what a model can learn from is equal where it is.
+
+        Lengths are hashed too, so that no two lists of texts run together into one.
+        """
         digest = sha256()
-        for ids in (self.users.ids, self.catalog.ids, self.catalog.texts):
-            digest.update("\x1f".join(ids).encode("utf-8", "surrogatepass") + b"\x1e")
+        for texts in (self.users.ids, self.catalog.ids, self.catalog.texts):
+            encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+            digest.update(np.array([len(encoded), *map(len, encoded)], dtype="<i8").tobytes())
+            digest.update(b"".join(encoded))
         events = self.interactions
         for column in (events.users, events.items, events.times, events.ratings):
             digest.update(np.ascontiguousarray(column).tobytes())
@@ -158,9 +167,7 @@ class Dataset:
         if len(self) == 0:
             raise DataError(explain(who, "at least one interaction", "none", "check the filters"))
 
-    def queries(
-        self, users: IntArray | None = None, *, exclude_seen: bool = True
-    ) -> Queries:
+    def queries(self, users: IntArray | None = None, *, exclude_seen: bool = True) -> Queries:
         """What is known of ``users`` (Q,) user_index (default: all): their whole history.
 
         ``now`` is each user's newest time; a user without events has an empty history.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import string
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Literal
@@ -12,16 +11,17 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import numpy.typing as npt
 
+from fusion.data.columns import Ids, clean, eager, ids_of, numbers_of, times_of
 from fusion.data.dataset import Catalog, Dataset, Interactions
 from fusion.data.order import event_order
+from fusion.data.template import DEFAULT_TEMPLATE, check_template, joined, render_text
 from fusion.data.vocabulary import Vocabulary
 from fusion.errors import BadRowError, DataError, explain
 
-__all__ = ["DEFAULT_TEMPLATE", "dataset_from_frames", "render_text"]
+__all__ = ["DEFAULT_TEMPLATE", "Duplicates", "OnBadRows", "dataset_from_frames", "render_text"]
 
 log = logging.getLogger(__name__)
 
-DEFAULT_TEMPLATE = "{title}. {categories}. {text}"
 OnBadRows = Literal["error", "skip"]
 Duplicates = Literal["last", "first", "error"]
 
@@ -42,18 +42,18 @@ def dataset_from_frames(
         interactions: columns ``user_id``, ``item_id`` (text) and optionally ``rating`` (number)
             and ``timestamp`` (number of seconds, negative and fractional allowed, or a datetime).
             Other columns are ignored.
-        items: columns ``item_id`` and optionally ``title``, ``text``, ``categories`` (text or a list
-            of texts) and any others, which the template may name and which are kept as fields.
+        items: columns ``item_id`` and optionally ``title``, ``text``, ``categories`` (text or a
+            list of texts) and any others, which the template may name and which are kept as fields.
             ``None``: items are known by their interactions alone.
         template: what encoders and rankers read of an item; a piece whose fields are all empty is
             left out together with the punctuation that follows it.
-        min_rating: keep only events rated at least this (implicit feedback from ratings); counted
-            in ``report["below_min_rating"]``.
+        min_rating: keep only events rated at least this (implicit feedback from ratings), before
+            duplicates are resolved; what falls is counted in ``report["below_min_rating"]``.
         duplicates: which event of a repeated (user, item) pair stands: the ``last`` in time (of
             equal times the higher rated), the ``first`` (likewise), or an ``error``.
         on_bad_rows: ``error`` raises at the first row with an empty id, a NaN or infinite rating or
-            a NaN or infinite timestamp; ``skip`` leaves such rows out and counts them in
-            ``report["bad_rows"]``.
+            a NaN or infinite timestamp, or an item without id; ``skip`` leaves such rows out and
+            counts them in ``report["bad_rows"]`` and ``report["bad_item_rows"]``.
         source: what to call the interactions in error messages.
 
     Returns:
@@ -68,15 +68,15 @@ def dataset_from_frames(
         BadRowError: a malformed row, under ``on_bad_rows="error"``.
     """
     report: dict[str, int] = {}
-    frame = _eager(interactions, source)
-    user_ids = _ids(frame, "user_id", source)
-    item_ids = _ids(frame, "item_id", source)
-    ratings = _numbers(frame, "rating", source)
-    times = _times(frame, source)
+    frame = eager(interactions, source)
+    users = ids_of(frame, "user_id", source)
+    items_met = ids_of(frame, "item_id", source)
+    ratings = numbers_of(frame, "rating", source)
+    times = times_of(frame, source)
 
     bad: dict[str, npt.NDArray[np.bool_]] = {
-        "user_id": np.array([not name for name in user_ids], dtype=bool),
-        "item_id": np.array([not name for name in item_ids], dtype=bool),
+        "user_id": users.empty(),
+        "item_id": items_met.empty(),
     }
     if ratings is not None:
         bad["rating"] = ~np.isfinite(ratings)
@@ -90,121 +90,48 @@ def dataset_from_frames(
         report["below_min_rating"] = int(low.sum())
         keep &= ~low
 
-    n = len(user_ids)
-    ratings = np.full(n, np.nan) if ratings is None else ratings
-    times = np.full(n, np.nan) if times is None else times
-    if not keep.all():
-        user_ids = [name for name, k in zip(user_ids, keep, strict=True) if k]
-        item_ids = [name for name, k in zip(item_ids, keep, strict=True) if k]
-        ratings, times = ratings[keep], times[keep]
-    if not user_ids:
+    n = len(keep)
+    if not keep.any():
         raise DataError(
-            explain(source, "at least one usable interaction", f"none in {n} rows", f"report: {report}")
+            explain(
+                source, "at least one usable interaction", f"none in {n} rows", f"report: {report}"
+            )
         )
+    users, items_met = users.take(keep), items_met.take(keep)
+    ratings = np.full(n, np.nan)[keep] if ratings is None else ratings[keep]
+    times = np.full(n, np.nan)[keep] if times is None else times[keep]
 
-    catalog = _catalog(items, item_ids, template, report)
-    users = Vocabulary("user", sorted(set(user_ids)))
-    user_index = users.indices(user_ids)
-    item_index = catalog.vocabulary.indices(item_ids)
-    stands = _resolve_duplicates(user_index, item_index, times, ratings, duplicates, source, report)
+    catalog = _catalog(items, items_met.used(), template, on_bad_rows, report)
+    vocabulary = Vocabulary("user", users.used())
+    user_index = _indices(users, vocabulary)
+    item_index = _indices(items_met, catalog.vocabulary)
+    stands = _resolve_duplicates(
+        user_index, item_index, times, ratings, duplicates, source, np.flatnonzero(keep), report
+    )
     order = stands[
         event_order(
             user_index[stands],
             times[stands],
-            [user_ids[i] for i in stands],
-            [item_ids[i] for i in stands],
+            users.take(stands).per_row(),
+            items_met.take(stands).per_row(),
         )
     ]
     events = Interactions(
         user_index[order],
         item_index[order],
-        times[order].astype(np.float64),
-        ratings[order].astype(np.float32),
+        times[order] + 0.0,  # -0.0 becomes 0.0
+        ratings[order].astype(np.float32) + np.float32(0.0),
     )
     for name, count in report.items():
         if count:
             log.warning("%s: %s = %d", source, name, count)
-    return Dataset(users, catalog, events, report)
+    return Dataset(vocabulary, catalog, events, report)
 
 
-def _eager(frame: Any, source: str) -> nw.DataFrame[Any]:
-    try:
-        wrapped = nw.from_native(frame, allow_series=False)
-    except TypeError as error:
-        raise DataError(
-            explain(source, "a pandas, polars or pyarrow table", type(frame).__name__)
-        ) from error
-    return wrapped.collect() if isinstance(wrapped, nw.LazyFrame) else wrapped
-
-
-def _column(frame: nw.DataFrame[Any], name: str, source: str) -> nw.Series[Any]:
-    if name not in frame.columns:
-        raise DataError(
-            explain(source, f"a column {name!r}", f"columns {frame.columns}", "rename the column")
-        )
-    return frame[name]
-
-
-def _ids(frame: nw.DataFrame[Any], name: str, source: str) -> list[str]:
-    """Ids as text, "" for null. Numbers are refused: 7, 7.0 and "007" must not become one id."""
-    column = _column(frame, name, source)
-    if column.dtype in (nw.Categorical, nw.Enum):
-        column = column.cast(nw.String)
-    values = column.to_list()
-    out = []
-    for row, value in enumerate(values):
-        if isinstance(value, str):
-            out.append(value)
-        elif value is None or value != value:
-            out.append("")
-        else:
-            raise BadRowError(
-                explain(
-                    f"{source}, row {row}",
-                    f"{name} as text",
-                    f"{value!r} ({type(value).__name__}, column type {column.dtype})",
-                    f"cast the column to text yourself, so that you choose how {name} is written",
-                ),
-                source=source,
-                line=row,
-                field=name,
-            )
-    return out
-
-
-def _numbers(
-    frame: nw.DataFrame[Any], name: str, source: str
-) -> npt.NDArray[np.float64] | None:
-    if name not in frame.columns:
-        return None
-    column = frame[name]
-    if not (column.dtype.is_numeric() or len(column) == column.null_count()):
-        raise DataError(explain(source, f"{name} as numbers", str(column.dtype), "cast the column"))
-    values = [np.nan if value is None else value for value in column.to_list()]
-    return np.asarray(values, dtype=np.float64)
-
-
-def _times(frame: nw.DataFrame[Any], source: str) -> npt.NDArray[np.float64] | None:
-    """Seconds since the epoch. Whole numbers above 2**53 would lose digits, so they are refused."""
-    if "timestamp" not in frame.columns:
-        return None
-    column = frame["timestamp"]
-    if column.dtype == nw.Date:
-        column = column.cast(nw.Datetime("us"))
-    if column.dtype == nw.Datetime:
-        micros = column.dt.timestamp("us").to_list()
-        return np.array([np.nan if t is None else t / 1e6 for t in micros], dtype=np.float64)
-    values = _numbers(frame, "timestamp", source)
-    if values is not None and np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values)) > 2**53:
-        raise DataError(
-            explain(
-                f"{source}, timestamp",
-                "seconds since the epoch (below 2**53)",
-                "larger numbers, perhaps nanoseconds",
-                "divide, or pass a datetime column",
-            )
-        )
-    return values
+def _indices(ids: Ids, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
+    """(n,) int32: the index of each row's id."""
+    of_code = np.array([vocabulary.get(name) for name in ids.names], dtype=np.int32)
+    return of_code[ids.codes]
 
 
 def _check_rows(
@@ -217,7 +144,7 @@ def _check_rows(
     """(n,) bool: the rows to leave out; raises at the first one under ``on_bad_rows="error"``."""
     if on_bad_rows not in ("error", "skip"):
         raise DataError(explain(source, "on_bad_rows 'error' or 'skip'", repr(on_bad_rows)))
-    any_bad = np.logical_or.reduce(list(bad.values()))
+    any_bad: npt.NDArray[np.bool_] = np.logical_or.reduce(list(bad.values()))
     if any_bad.any() and on_bad_rows == "error":
         row = int(np.flatnonzero(any_bad)[0])
         name = next(field for field, mask in bad.items() if mask[row])
@@ -246,18 +173,27 @@ def _resolve_duplicates(
     ratings: npt.NDArray[np.float64],
     rule: Duplicates,
     source: str,
+    places: npt.NDArray[np.int64],
     report: dict[str, int],
 ) -> npt.NDArray[np.int64]:
-    """Rows that stand, one a (user, item) pair; the choice never depends on the file's order."""
+    """Rows that stand, one a (user, item) pair; the choice never depends on the file's order.
+
+    ``places`` (n,) are the rows of the caller's frame, for the message.
+    """
     if rule not in ("last", "first", "error"):
         raise DataError(explain(source, "duplicates 'last', 'first' or 'error'", repr(rule)))
     clock = np.nan_to_num(times, nan=0.0) * (1.0 if rule == "last" else -1.0)
-    order = np.lexsort((np.nan_to_num(ratings, nan=-np.inf), clock, items, users))
+    best_last = (np.nan_to_num(ratings, nan=-np.inf), clock, items, users)
+    order: npt.NDArray[np.int64] = np.lexsort(best_last)
     pair = users[order].astype(np.int64) * (np.int64(2) ** 32) + items[order]
     last_of_pair = np.append(pair[1:] != pair[:-1], True)
     extra = int((~last_of_pair).sum())
     if extra and rule == "error":
-        row = int(order[np.flatnonzero(~last_of_pair)[0]])
+        of_row = np.empty_like(pair)
+        of_row[order] = pair
+        again = np.ones(len(pair), dtype=bool)
+        again[np.unique(of_row, return_index=True)[1]] = False
+        row = int(places[again].min())
         raise BadRowError(
             explain(
                 f"{source}, row {row}", "each (user_id, item_id) once", f"{extra} repeated",
@@ -269,41 +205,52 @@ def _resolve_duplicates(
         )  # fmt: skip
     if extra:
         report["duplicates"] = extra
-    return order[last_of_pair]
+    stands: npt.NDArray[np.int64] = order[last_of_pair]
+    return stands
 
 
 def _catalog(
-    items: Any, met: Sequence[str], template: str, report: dict[str, int]
+    items: Any,
+    met: Sequence[str],
+    template: str,
+    on_bad_rows: OnBadRows,
+    report: dict[str, int],
 ) -> Catalog:
     ids: list[str] = []
     columns: dict[str, list[Any]] = {}
     if items is not None:
-        frame = _eager(items, "items")
-        raw = _ids(frame, "item_id", "items")
-        if "" in raw:
+        frame = eager(items, "items")
+        raw = ids_of(frame, "item_id", "items").per_row().tolist()
+        if "" in raw and on_bad_rows == "skip":
+            report["bad_item_rows"] = raw.count("")
+        elif "" in raw:
             row = raw.index("")
             raise BadRowError(
                 explain(f"items, row {row}", "item_id to be text that is not empty", "nothing"),
                 source="items", line=row, field="item_id",
             )  # fmt: skip
-        first = {name: row for row, name in reversed(list(enumerate(raw)))}
+        first = {name: row for row, name in reversed(list(enumerate(raw))) if name}
         keep = sorted(first.values())
-        if len(keep) < len(raw):
-            report["duplicate_items"] = len(raw) - len(keep)
+        named = len(raw) - raw.count("")
+        if len(keep) < named:
+            report["duplicate_items"] = named - len(keep)
         ids = [raw[row] for row in keep]
         for name in frame.columns:
             if name != "item_id":
                 values = frame[name].to_list()
-                columns[name] = [_clean(values[row]) for row in keep]
+                columns[name] = [clean(values[row]) for row in keep]
+    check_template(template, columns)
     extra = sorted(set(met) - set(ids))
     if extra and items is not None:
         report["items_without_row"] = len(extra)
     ids += extra
-    order = sorted(range(len(ids)), key=lambda i: blake2b(ids[i].encode("utf-8", "surrogatepass")).digest())
+    order = sorted(range(len(ids)), key=lambda i: blake2b(ids[i].encode()).digest())
     ids = [ids[i] for i in order]
-    for name, values in columns.items():
-        values += [None] * len(extra)
-        columns[name] = [values[i] for i in order]
+    absent: list[Any] = [None] * len(extra)
+    columns = {
+        name: [padded[i] for i in order]
+        for name, padded in ((name, values + absent) for name, values in columns.items())
+    }
     names = list(columns)
     texts = tuple(
         render_text(template, dict(zip(names, row, strict=True)))
@@ -313,39 +260,6 @@ def _catalog(
     return Catalog(
         Vocabulary("item", ids),
         texts,
-        tuple(_joined(t) or name for t, name in zip(titles, ids, strict=True)),
+        tuple(joined(t) or name for t, name in zip(titles, ids, strict=True)),
         {name: tuple(values) for name, values in columns.items()},
     )
-
-
-def _clean(value: Any) -> Any:
-    """NaN and null are None; array-likes are lists."""
-    if value is None or (isinstance(value, float) and value != value):
-        return None
-    return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _joined(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list | tuple):
-        return ", ".join(filter(None, (_joined(v) for v in value)))
-    return " ".join(str(value).split())
-
-
-def render_text(template: str, fields: Mapping[str, Any]) -> str:
-    """Fill ``template``; a field that is empty takes the punctuation after it away with it.
-
-    >>> render_text("{title}. {categories}. {text}", {"title": "Heat", "categories": ["Crime", "Drama"]})
-    'Heat. Crime, Drama.'
-    """
-    out = ""
-    pending = True  # whether the literal that comes belongs to something that was there
-    for literal, name, _spec, _conversion in string.Formatter().parse(template):
-        if pending:
-            out += literal
-        if name is not None:
-            value = _joined(fields.get(name))
-            pending = bool(value)
-            out += value.rstrip(".") if pending else ""
-    return " ".join(out.split())

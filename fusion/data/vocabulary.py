@@ -49,7 +49,12 @@ class Vocabulary:
         """
         if not isinstance(name, str):
             raise DataError(
-                explain(f"{self.kind}_id", "text", f"{name!r} ({type(name).__name__})", f"pass {str(name)!r}")
+                explain(
+                    f"{self.kind}_id",
+                    "text",
+                    f"{name!r} ({type(name).__name__})",
+                    f"pass {str(name)!r}",
+                )
             )
         found = self._index.get(name)
         if found is None:
@@ -57,7 +62,9 @@ class Vocabulary:
             hint = f"nearest: {', '.join(map(repr, near))}" if near else ""
             error = UnknownUserError if self.kind == "user" else UnknownItemError
             raise error(
-                explain("recfusion", f"one of {len(self.ids)} known {self.kind} ids", repr(name), hint)
+                explain(
+                    "recfusion", f"one of {len(self.ids)} known {self.kind} ids", repr(name), hint
+                )
             )
         return found
 
