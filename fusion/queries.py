@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +44,18 @@ class Queries:
             np.full(q, -1, np.int32),
             np.full(q, np.nan),
             history if exclude_seen else Ragged.empty(q),
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Queries]) -> Queries:
+        """One batch from several, in their order."""
+        return Queries(
+            Ragged.concatenate([p.history for p in parts]),
+            np.concatenate([p.times for p in parts]),
+            np.concatenate([p.ratings for p in parts]),
+            np.concatenate([p.users for p in parts]),
+            np.concatenate([p.now for p in parts]),
+            Ragged.concatenate([p.excluded for p in parts]),
         )
 
     def __len__(self) -> int:

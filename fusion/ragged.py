@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,14 @@ class Ragged:
     def empty(cls, n: int) -> Ragged:
         """``n`` empty lists."""
         return cls(np.zeros(n + 1, np.int64), np.empty(0, np.int32))
+
+    @staticmethod
+    def concatenate(parts: Sequence[Ragged]) -> Ragged:
+        """The lists of several batches, in their order."""
+        lengths = np.concatenate([np.empty(0, np.int64), *(p.lengths for p in parts)])
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        values = np.concatenate([np.empty(0, np.int32), *(p.values for p in parts)])
+        return Ragged(offsets, values.astype(np.int32, copy=False))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

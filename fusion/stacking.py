@@ -1,0 +1,107 @@
+"""Out-of-window scores: the only thing that a learned fusion may learn from.
+
+The newest events of the training data are held back as a window. Models fitted on the past of the
+window score what came next, the fusion learns there, and the models are then fitted again on
+everything. So no column ever comes from a model that had seen the label it stands beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fusion.artifacts import read_json, write_json
+from fusion.config import StackingConfig
+from fusion.data.dataset import Dataset
+from fusion.data.splits import Split, leave_last_out, temporal
+from fusion.errors import DataError, explain
+from fusion.pool import StoredPool
+from fusion.pool_storage import load_pool, save_pool
+from fusion.protocols import FitContext, Labelled, Provenance
+
+__all__ = ["cut_window", "load_window", "popularity_share", "save_window", "targets_of"]
+
+
+def cut_window(config: StackingConfig, data: Dataset, context: FitContext) -> Split | None:
+    """Hold back the window that ``config`` describes.
+
+    Returns:
+        A split whose queries each have one target, at most ``config.max_queries`` of them (drawn
+        from the seed), or ``None`` where the data has not one event to hold back.
+    """
+    try:
+        split = (
+            temporal(data, fraction=config.fraction, events_per_user=config.events)
+            if config.window == "temporal"
+            else leave_last_out(data, events=config.events)
+        )
+    except DataError:
+        if config.window == "temporal":
+            raise
+        return None
+    if len(split.queries) == 0 or len(split.train) == 0:
+        return None
+    if config.max_queries is not None and len(split.queries) > config.max_queries:
+        chosen = context.rng("stacking window").choice(
+            len(split.queries), config.max_queries, replace=False
+        )
+        split = split.take(np.sort(chosen))
+    return split
+
+
+def popularity_share(data: Dataset) -> npt.NDArray[np.float64]:
+    """(I,) float64: the share of all events that each item has; it sums to 1."""
+    return data.popularity / max(len(data), 1)
+
+
+def targets_of(split: Split) -> npt.NDArray[np.int32]:
+    """(Q,) int32: the one target of each query."""
+    if (split.targets.lengths != 1).any():
+        raise DataError(explain("stacking", "one target a query", "several"))
+    return split.targets.values
+
+
+def save_window(folder: Path, window: Labelled) -> None:
+    """Write a window whose pool is a `StoredPool`."""
+    if not isinstance(window.pool, StoredPool):
+        raise DataError(explain("save_window", "a stored pool", type(window.pool).__name__))
+    save_pool(folder, window.pool)
+    write_json(
+        folder / "window.json",
+        {
+            "targets": window.targets.tolist(),
+            "past": _to_json(window.past),
+            "provenance": {
+                name: None if seen is None else _to_json(seen)
+                for name, seen in window.provenance.items()
+            },
+        },
+    )
+
+
+def load_window(folder: Path) -> Labelled:
+    """What `save_window` wrote."""
+    meta = read_json(folder / "window.json")
+    return Labelled(
+        load_pool(folder),
+        np.array(meta["targets"], np.int32),
+        _from_json(meta["past"]),
+        {
+            name: None if seen is None else _from_json(seen)
+            for name, seen in meta["provenance"].items()
+        },
+    )
+
+
+def _to_json(seen: Provenance) -> dict[str, Any]:
+    newest = None if np.isnan(seen.newest) else seen.newest
+    return {"fingerprint": seen.fingerprint, "interactions": seen.interactions, "newest": newest}
+
+
+def _from_json(value: Mapping[str, Any]) -> Provenance:
+    newest = float("nan") if value["newest"] is None else float(value["newest"])
+    return Provenance(value["fingerprint"], value["interactions"], newest)
