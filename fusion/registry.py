@@ -44,7 +44,9 @@ def known(group: str) -> Mapping[str, EntryPoint]:
     for point in sorted(entry_points(group=f"recfusion.{group}"), key=lambda p: (p.name, p.value)):
         if not _NAME.fullmatch(point.name):
             raise ConfigError(
-                explain(f"{group} {point.name!r} of {_owner(point)}", "a name like item_knn", point.name)
+                explain(
+                    f"{group} {point.name!r} of {_owner(point)}", "a name like item_knn", point.name
+                )
             )
         other = found.get(point.name)
         if other is not None and other.value != point.value:
@@ -75,7 +77,8 @@ def resolve(group: str, name: str) -> type[Component]:
         module, _, attribute = name.partition(":")
         try:
             found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            # the last two: an empty or a relative module name
             raise ConfigError(explain(name, "an importable module:Class", str(error))) from error
     else:
         names = known(group)
@@ -83,7 +86,9 @@ def resolve(group: str, name: str) -> type[Component]:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "check the spelling"
             raise UnknownComponentError(
-                explain(f"recfusion.{group}", f"one of {', '.join(sorted(names))}", repr(name), hint)
+                explain(
+                    f"recfusion.{group}", f"one of {', '.join(sorted(names))}", repr(name), hint
+                )
             )
         found = names[name].load()
     if not (isinstance(found, type) and issubclass(found, GROUPS[group])):
