@@ -14,7 +14,6 @@ from fusion.errors import (
     ConfigError,
     DataError,
     NotFittedError,
-    RecfusionError,
     UnknownItemError,
     UnknownUserError,
 )
@@ -191,13 +190,10 @@ def test_the_smallest_data_works_or_says_why(
     users: list[str], items: list[str], fusion: str
 ) -> None:
     data = Dataset.from_frames(pa.table({"user_id": users, "item_id": items}))
-    engine = Engine.from_config(
-        {**CLASSIC, "fusion": FUSIONS[fusion], "fallback": "popularity"}
-    )
+    engine = Engine.from_config({**CLASSIC, "fusion": FUSIONS[fusion], "fallback": "popularity"})
     try:
         engine.fit(data)
-    except RecfusionError as error:
-        assert "expected" in str(error)
+    except DataError:
         return
     for user in data.users.ids:
         ids = {r.item_id for r in engine.recommend(user)}
