@@ -1,0 +1,138 @@
+"""What the stacker sees of a candidate: numbers that mean the same in learning and in serving.
+
+Between learning and serving the models are fitted again on more data, so counts grow and the lists
+of other queries differ. Therefore popularity is a share, never a count; it is the share in the data
+that the models were fitted on (the all-time one, less what a model has seen, is the future); scores
+also appear relative to the query; and everything depends on the query's own candidates only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fusion.candidates import Candidates
+from fusion.methods.weighted_sum import impute_lowest
+from fusion.normalizations.min_max import MinMax
+from fusion.normalizations.segments import FloatArray, ranks
+from fusion.normalizations.z_score import ZScore
+from fusion.queries import Queries
+
+__all__ = ["CONTEXT", "Layout", "linear_features", "query_ages", "tree_features"]
+
+#: the part of a score that no single model gave
+CONTEXT = "context"
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of the columns of a feature matrix.
+
+    Attributes:
+        names: (F,) of the features.
+        parts: (F,) the model that each comes from, or `CONTEXT`.
+        directions: (F,) 1 where a better score can only raise the feature, -1 where it can only
+            lower it, 0 where it does neither.
+    """
+
+    names: tuple[str, ...]
+    parts: tuple[str, ...]
+    directions: tuple[int, ...]
+
+    def shares(self, parts: tuple[str, ...]) -> FloatArray:
+        """(F, P) float64: 1 where feature ``f`` belongs to part ``p``."""
+        return np.array([[float(own == part) for part in parts] for own in self.parts])
+
+
+def query_ages(queries: Queries) -> FloatArray:
+    """(Q,) float64: days since the newest event; NaN where a time is unknown.
+
+    Also NaN where ``now`` is not after that event: asked without a time, an engine can only put
+    the newest event's own, and a stacker must not take that for "a moment ago".
+    """
+    newest = np.full(len(queries), np.nan)
+    known = queries.history.lengths > 0
+    newest[known] = queries.times[queries.history.offsets[1:][known] - 1]
+    age = (queries.now - newest) / _DAY
+    return np.where(age > 0, age, np.nan)
+
+
+def tree_features(
+    candidates: Candidates,
+    queries: Queries,
+    popularity: FloatArray,
+    ages: FloatArray | None = None,
+) -> tuple[npt.NDArray[np.float32], Layout]:
+    """For trees, which take NaN and any scale as they are.
+
+    Per model: the raw score, the score by min-max in the query, the rank, all NaN where there is
+    no score, and the reason for that (a `Missing` code). Then the context: item popularity as
+    ``log1p(share * items)``, so that 0 is an unseen item and log 2 an average one; history length
+    and days since the newest event, both by ``log1p``. What is constant in a query cannot order
+    its items but tells how far each model is to be believed there.
+
+    Args:
+        candidates: ``N`` rows, ``M`` completed columns.
+        queries: the same ``Q`` queries.
+        popularity: (I,) float64, see `fusion.protocols.Pool.popularity`.
+        ages: (Q,) float64 instead of `query_ages`.
+
+    Returns:
+        (N, F) float32, F = 4 M + 3, and what the columns are.
+    """
+    models = candidates.models
+    scaled, place = MinMax().normalize(candidates), ranks(candidates)
+    names: list[str] = []
+    parts: list[str] = []
+    columns: list[npt.NDArray[Any]] = []
+    for m, model in enumerate(models):
+        names += [f"{model}.{what}" for what in ("score", "min_max", "rank", "missing")]
+        parts += [model] * 4
+        columns += [candidates.scores[:, m], scaled[:, m], place[:, m], candidates.why[:, m]]
+    rows = candidates.rows
+    ages = query_ages(queries) if ages is None else ages
+    names += ["item.popularity", "query.history", "query.age"]
+    parts += [CONTEXT] * 3
+    columns += [
+        _log_popularity(candidates, popularity),
+        np.log1p(queries.history.lengths)[rows],
+        np.log1p(ages)[rows],
+    ]
+    matrix = np.empty((len(candidates), len(columns)), np.float32)
+    for f, column in enumerate(columns):
+        matrix[:, f] = column
+    return matrix, Layout(tuple(names), tuple(parts), (1, 1, -1, 0) * len(models) + (0, 0, 0))
+
+
+def linear_features(
+    candidates: Candidates, popularity: FloatArray
+) -> tuple[npt.NDArray[np.float32], Layout]:
+    """For a linear model, which needs every number and one scale.
+
+    Per model: the z-score in the query, and ``-log(rank)``; where there is no score, what
+    `impute_lowest` says of the former, and one place behind the last for the latter. Then item
+    popularity as above. What is constant in a query cancels in a linear ranking and is left out.
+
+    Returns:
+        (N, F) float32, F = 2 M + 1, and what the columns are.
+    """
+    models = candidates.models
+    scaled, place = ZScore().normalize(candidates), ranks(candidates).astype(np.float64)
+    impute_lowest(scaled, candidates)
+    behind = np.repeat(candidates.lengths, candidates.lengths) + 1.0
+    names = [f"{model}.{what}" for model in models for what in ("z_score", "log_rank")]
+    parts = [model for model in models for _ in range(2)]
+    matrix = np.empty((len(candidates), len(names) + 1), np.float32)
+    for m in range(len(models)):
+        matrix[:, 2 * m] = np.where(np.isnan(scaled[:, m]), 0.0, scaled[:, m])
+        matrix[:, 2 * m + 1] = -np.log(np.where(np.isnan(place[:, m]), behind, place[:, m]))
+    matrix[:, -1] = _log_popularity(candidates, popularity)
+    return matrix, Layout((*names, "item.popularity"), (*parts, CONTEXT), (1,) * len(names) + (0,))
+
+
+def _log_popularity(candidates: Candidates, popularity: FloatArray) -> FloatArray:
+    return np.log1p(popularity[candidates.items] * len(popularity))

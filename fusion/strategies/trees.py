@@ -1,0 +1,123 @@
+"""Boosted trees that learn to rank: LightGBM's LambdaMART."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fusion.normalizations.segments import FloatArray
+from fusion.ragged import spans
+
+__all__ = ["Trees", "user_folds"]
+
+Fold = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Trees:
+    """A fitted LambdaMART.
+
+    Attributes:
+        booster: LightGBM's own.
+        rounds: how many trees it has.
+    """
+
+    booster: Any
+    rounds: int
+
+    @classmethod
+    def fit(
+        cls,
+        features: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.float32],
+        lengths: npt.NDArray[np.int64],
+        params: Mapping[str, Any],
+        *,
+        rounds: int,
+        patience: int,
+        folds: list[Fold],
+    ) -> Trees:
+        """Choose the number of trees by cross-validated NDCG@10, then fit on everything.
+
+        Source: Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", 2010.
+
+        Args:
+            features: (N, F), NaN where unknown.
+            labels: (N,) 1 for the target, else 0.
+            lengths: (Q,) rows of each query, in the order of the rows.
+            params: LightGBM's.
+            rounds: at most so many trees.
+            patience: stop after so many trees without a better mean over the folds.
+            folds: (rows to learn from, rows to judge by); without any, ``rounds`` are fitted.
+        """
+        import lightgbm
+
+        data = lightgbm.Dataset(features, labels, group=lengths, free_raw_data=False)
+        if folds:
+            stop = lightgbm.early_stopping(patience, verbose=False)
+            curve = lightgbm.cv(
+                dict(params), data, rounds, folds=folds, stratified=False, callbacks=[stop]
+            )
+            # a fold learns from a part of the queries; with all of them a little more can be learnt
+            rounds = len(next(iter(curve.values())))
+        booster = lightgbm.train(dict(params), data, rounds)
+        return cls(booster, rounds)
+
+    @classmethod
+    def from_text(cls, text: str) -> Trees:
+        """What `text` gave."""
+        import lightgbm
+
+        booster = lightgbm.Booster(model_str=text)
+        return cls(booster, booster.num_trees())
+
+    @property
+    def text(self) -> str:
+        """LightGBM's native format."""
+        return str(self.booster.model_to_string())
+
+    def scores(self, features: npt.NDArray[np.float32]) -> FloatArray:
+        """(N,) float64."""
+        if not len(features):
+            return np.zeros(0)
+        return np.asarray(self.booster.predict(features), np.float64)
+
+    def contributions(self, features: npt.NDArray[np.float32]) -> FloatArray:
+        """(N, F + 1) float64: SHAP values, the expected score last; a row sums to its score.
+
+        Source: Lundberg et al., "Consistent Individualized Feature Attribution for Tree
+        Ensembles", 2018, as LightGBM computes them.
+        """
+        if not len(features):
+            return np.zeros((0, features.shape[1] + 1))
+        return np.asarray(self.booster.predict(features, pred_contrib=True), np.float64)
+
+
+def user_folds(
+    users: npt.NDArray[np.int32], offsets: npt.NDArray[np.int64], n: int, rng: np.random.Generator
+) -> Iterator[Fold]:
+    """Rows of ``n`` folds such that no user stands on both sides of one.
+
+    Several queries of one user resemble each other; a fold that split them would flatter.
+
+    Args:
+        users: (Q,) user_index; each -1 is somebody else.
+        offsets: (Q+1,) of the queries' rows.
+        n: how many folds; fewer where there are fewer users, none where there is but one.
+        rng: who stands in which.
+    """
+    own = np.where(users < 0, -1 - np.arange(len(users)), users)
+    people, person = np.unique(own, return_inverse=True)
+    n = min(n, len(people))
+    fold = rng.permutation(len(people))[person] % max(n, 1)
+    lengths = np.diff(offsets)
+    for held in range(n if n > 1 else 0):
+        inside = fold == held
+        yield (
+            spans(offsets[:-1][~inside], lengths[~inside]),
+            spans(offsets[:-1][inside], lengths[inside]),
+        )
