@@ -1,11 +1,11 @@
 """Every model and every fusion mode on Amazon reviews, by the project's protocol.
 
-    python benchmarks/amazon.py configs/quick.yaml --version 2018 --category Gift_Cards --data FOLDER
+    python benchmarks/amazon.py configs/quick.yaml --version 2018 --category Gift_Cards
     python benchmarks/amazon.py configs/quick.yaml --version parquet --data FOLDER
 
 Without ``--data`` the publisher's files are downloaded. Writes ``SPLIT.json``, ``SPLIT.md`` and
-``SPLIT.png`` into ``--out``; what is there from an earlier run of the same configuration and data is
-used again.
+``SPLIT.png`` into ``--out``; what is there from an earlier run of the same configuration and data
+is used again.
 """
 
 from __future__ import annotations

@@ -33,7 +33,9 @@ def arguments(description: str, out: str) -> argparse.ArgumentParser:
     return parser
 
 
-def main(parser: argparse.ArgumentParser, source: Mapping[str, Any], args: argparse.Namespace) -> None:
+def main(
+    parser: argparse.ArgumentParser, source: Mapping[str, Any], args: argparse.Namespace
+) -> None:
     """Run and print; a mistake that the user can mend is one line and exit status 2.
 
     Args:
@@ -63,9 +65,7 @@ def _run(source: Mapping[str, Any], args: argparse.Namespace) -> None:
     names = SPLITS if args.split == "both" else (args.split or config.evaluation.split,)
     out: dict[str, Any] = {}
     for name in names:
-        run = run_benchmark(
-            config, data, split=name, out=args.out, progress=not args.quiet
-        )
+        run = run_benchmark(config, data, split=name, out=args.out, progress=not args.quiet)
         out[name] = run.to_json()
         if not args.json:
             from rich.console import Console

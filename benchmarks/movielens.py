@@ -4,8 +4,8 @@
     python benchmarks/movielens.py configs/quick.yaml --variant 1m --data FOLDER
 
 Writes ``SPLIT.json`` (results with every query's values and a fingerprint), ``SPLIT.md`` and
-``SPLIT.png`` into ``--out``; what is there from an earlier run of the same configuration and data is
-used again.
+``SPLIT.png`` into ``--out``; what is there from an earlier run of the same configuration and data
+is used again.
 """
 
 from __future__ import annotations

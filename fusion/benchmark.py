@@ -94,7 +94,7 @@ def run_benchmark(
     progress: bool = False,
     timed: int = TIMED,
 ) -> Benchmark:
-    """Fit ``config`` on the train side of ``data`` and measure every model and fusion on the test side.
+    """Fit ``config`` on the train side of ``data``; measure models and fusions on the test side.
 
     Args:
         config: the engine; its ``evaluation:`` section says how to measure.
@@ -158,14 +158,17 @@ def _measure(
             pool.complete(pool.candidates(), tuple(engine.models))
     scored = time.perf_counter()
     features = _categories(data)
-    metrics = [f"{name}@{evaluation.k}" for name in ("NDCG", "HR", "Recall", "Precision", "MRR", "MAP")]
+    metrics = [
+        f"{name}@{evaluation.k}" for name in ("NDCG", "HR", "Recall", "Precision", "MRR", "MAP")
+    ]
     rows: list[tuple[str, Kind, Mapping[str, Any]]] = [
         *((name, "model", {"mode": "single", "model": name}) for name in engine.models),
         *((name, "fusion", fusion) for name, fusion in fusions.items()),
     ]
     results = []
     for name, kind, fusion in track(rows, "measure", total=len(rows), show=progress):
-        strategy = engine.learnt(fusion)
+        own = dict(fusion) == config.fusion
+        strategy = engine.strategy if own else engine.learnt(fusion)
         top = top_of(strategy.fuse(pool), evaluation.k).matrix(evaluation.k)
         results.append(
             Result.measure(
@@ -177,7 +180,7 @@ def _measure(
                 metrics=metrics,
                 k=evaluation.k,
                 features=features,
-                latency_ms=_latency(engine, strategy, test, evaluation.k, timed) if timed else None,
+                latency_ms=_latency(engine, strategy, test, evaluation.k, timed),
                 extra={"fusion": dict(fusion)},
             )
         )
@@ -223,9 +226,13 @@ def _fitted(config: EngineConfig, test: Split, out: Path | None, progress: bool)
 
 def _latency(
     engine: Engine, strategy: Strategy, test: Split, k: int, timed: int
-) -> dict[str, float]:
-    """Milliseconds of one `recommend`, one request after the other, over known users."""
-    known = np.unique(test.users[test.train.offsets[test.users + 1] > test.train.offsets[test.users]])
+) -> dict[str, float] | None:
+    """Milliseconds of one `recommend`, one after the other; ``None`` without known users."""
+    known = np.unique(
+        test.users[test.train.offsets[test.users + 1] > test.train.offsets[test.users]]
+    )
+    if timed == 0 or len(known) == 0:
+        return None
     rng = np.random.default_rng(0)
     users = rng.choice(known, min(timed + WARM_UP, len(known)), replace=False)
     spent = []

@@ -142,9 +142,7 @@ class Candidates:
     def only(self, models: Sequence[str]) -> Candidates:
         """The columns ``models``, in that order."""
         at = [self._position(model) for model in models]
-        return replace(
-            self, scores=self.scores[:, at], why=self.why[:, at], models=tuple(models)
-        )
+        return replace(self, scores=self.scores[:, at], why=self.why[:, at], models=tuple(models))
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Candidates:
         """The rows where ``keep`` (N,) is true; every query stays, perhaps empty."""
@@ -159,12 +157,10 @@ class Candidates:
         lengths = self.lengths[queries]
         rows = spans(self.offsets[queries], lengths)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return Candidates(
-            offsets, self.items[rows], self.scores[rows], self.models, self.why[rows]
-        )
+        return Candidates(offsets, self.items[rows], self.scores[rows], self.models, self.why[rows])
 
     def ranks(self) -> npt.NDArray[np.float32]:
-        """(N, M) float32: each model's rank of each row in its query, from 1; NaN where no score."""
+        """(N, M) float32: each model's rank of each row in its query, from 1; NaN if no score."""
         out = np.full(self.scores.shape, np.nan, np.float32)
         for m in range(len(self.models)):
             column = self.scores[:, m]
@@ -178,7 +174,9 @@ class Candidates:
         n, m = len(self.items), len(self.models)
         who = "Candidates"
         if self.scores.shape != (n, m) or self.why.shape != (n, m):
-            raise DataError(explain(who, f"scores and why of shape {(n, m)}", str(self.scores.shape)))
+            raise DataError(
+                explain(who, f"scores and why of shape {(n, m)}", str(self.scores.shape))
+            )
         if len(set(self.models)) != m:
             raise DataError(explain(who, "unique model names", str(self.models)))
         if self.offsets[0] != 0 or self.offsets[-1] != n or (np.diff(self.offsets) < 0).any():

@@ -200,7 +200,7 @@ class Engine:
         if isinstance(history, str):
             raise DataError(explain("recommend", "history as a list of item ids", repr(history)))
         if history is None:
-            assert user_id is not None  # noqa: S101  (narrows the type)
+            assert user_id is not None
             queries = self._queries([user_id], exclude_seen)
         else:
             queries = self._from_history(history, exclude_seen)
@@ -362,9 +362,7 @@ class Engine:
 
     def pool(self, queries: Queries, *, depth: int = 0, progress: bool = False) -> LivePool:
         """The candidates of ``queries`` (their items indexed by the engine's data)."""
-        return LivePool(
-            queries, self._models, self._popularity, depth=depth, progress=progress
-        )
+        return LivePool(queries, self._models, self._popularity, depth=depth, progress=progress)
 
     def _queries(self, user_ids: Sequence[str], exclude_seen: bool | None) -> Queries:
         data = self.data
@@ -425,7 +423,7 @@ class Engine:
                 )
             )
         model = self._models[name]
-        assert isinstance(model, Retriever)  # noqa: S101  (the config made sure of it)
+        assert isinstance(model, Retriever)
         found = model.retrieve(queries, k)
         scores = found.scores[:, 0].astype(np.float64)
         return top_of(Fused(found, scores, (name,), scores[:, None]), k)

@@ -4,7 +4,7 @@
 
     RecfusionError
     ├── ConfigError                 a YAML or dict that does not describe an engine
-    │   └── UnknownComponentError   a name no installed distribution registers (lists the known ones)
+    │   └── UnknownComponentError   a name that no distribution registers (lists the known ones)
     ├── DataError                   input data that cannot be used as it is
     │   ├── BadRowError             one row of a file or a frame: names source, line, field
     │   └── MissingDataError        a file that is not there: which, where, how to get it

@@ -80,7 +80,7 @@ class LivePool:
         lists = []
         for name in self.retrievers:
             model = self._models[name]
-            assert isinstance(model, Retriever)  # noqa: S101  (narrows the type)
+            assert isinstance(model, Retriever)
             n = max(model.config.n, self._depth)
             lists.append(model.retrieve(self.queries, n))
         return Candidates.union(lists).checked()
@@ -97,7 +97,8 @@ class LivePool:
         how deep a list was cut.
         """
         ranks = self.complete(self._union, self.retrievers).ranks().astype(np.float64)
-        return np.nansum(1.0 / (RRF_K + ranks), axis=1)
+        first: npt.NDArray[np.float64] = np.nansum(1.0 / (RRF_K + ranks), axis=1)
+        return first
 
     def candidates(self) -> Candidates:
         """The union of the retrievers' lists, with the scores they came with."""

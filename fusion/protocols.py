@@ -105,7 +105,7 @@ class Provenance:
         return cls(data.fingerprint, len(data), newest)
 
 
-class Component(ABC):
+class Component:
     """Something that a YAML can name.
 
     Args:
@@ -121,7 +121,7 @@ class Component(ABC):
         self.config: Any = (
             config
             if isinstance(config, self.Config)
-            else self.Config.model_validate(dict(config or {}))  # type: ignore[call-overload]
+            else self.Config.model_validate(dict(config or {}))
         )
         self.name = name or type(self).__name__
 
@@ -129,7 +129,7 @@ class Component(ABC):
         return f"{type(self).__name__}({self.name!r})"
 
 
-class Model(Component):
+class Model(Component, ABC):
     """A retriever or a ranker: fitted once, asked often.
 
     Attributes:
@@ -182,7 +182,7 @@ class Ranker(Model):
     """A model too costly for the whole catalogue; it scores what the retrievers found."""
 
 
-class Normalization(Component):
+class Normalization(Component, ABC):
     """Puts the scores of different models on one scale, query by query."""
 
     @abstractmethod
@@ -190,7 +190,7 @@ class Normalization(Component):
         """(N, M) float64 from the scores of ``candidates``; NaN stays NaN."""
 
 
-class Method(Component):
+class Method(Component, ABC):
     """A fusion method of the literature: one formula over the columns of `Candidates`."""
 
     @abstractmethod
@@ -267,10 +267,11 @@ class Labelled:
 
     def labels(self, candidates: Candidates) -> npt.NDArray[np.float32]:
         """(N,) float32: 1 where the row's item is its query's target, else 0."""
-        return (candidates.items == self.targets[candidates.rows]).astype(np.float32)
+        hit = np.equal(candidates.items, self.targets[candidates.rows])
+        return hit.astype(np.float32)
 
 
-class Strategy(Component):
+class Strategy(Component, ABC):
     """Decides which models look at which candidates, and merges what they say."""
 
     #: whether `fit` must be called before `fuse`

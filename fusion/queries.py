@@ -19,7 +19,7 @@ class Queries:
 
     Attributes:
         history: ``Q`` lists of item_index, the oldest event first.
-        times: (H,) float64, seconds since the epoch, aligned with ``history.values``; NaN = unknown.
+        times: (H,) float64, seconds since the epoch, one an event; NaN = unknown.
         ratings: (H,) float32, aligned likewise; NaN = none given.
         users: (Q,) int32 user_index; -1 = not a user of the data set.
         now: (Q,) float64, the time of asking in seconds; NaN = unknown.
@@ -64,8 +64,10 @@ class Queries:
     @property
     def steps_ago(self) -> npt.NDArray[np.int64]:
         """(H,) int64: 0 for a query's newest event, 1 for the one before, ..."""
-        return np.repeat(self.history.offsets[1:], self.history.lengths) - 1 - np.arange(
-            len(self.history.values)
+        return (
+            np.repeat(self.history.offsets[1:], self.history.lengths)
+            - 1
+            - np.arange(len(self.history.values))
         )
 
     def take(self, which: IntArray) -> Queries:

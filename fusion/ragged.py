@@ -22,7 +22,8 @@ def spans(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.
     """
     total = int(lengths.sum())
     ends = np.cumsum(lengths)
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+    out: npt.NDArray[np.int64] = np.repeat(starts - (ends - lengths), lengths)
+    return out + np.arange(total, dtype=np.int64)
 
 
 def segment_rank(
@@ -47,7 +48,8 @@ class Ragged:
     """``Q`` lists of integers.
 
     Attributes:
-        offsets: (Q+1,) int64, from 0, never falling; list ``q`` is ``values[offsets[q]:offsets[q+1]]``.
+        offsets: (Q+1,) int64, from 0, never falling: list ``q`` is
+            ``values[offsets[q]:offsets[q+1]]``.
         values: (N,) int32.
     """
 

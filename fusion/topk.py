@@ -73,7 +73,7 @@ class Top:
         for top, at in zip(parts, where, strict=True):
             rows = spans(offsets[at], lengths[at])
             out.items[rows], out.scores[rows], out.ranks[rows] = top.items, top.scores, top.ranks
-            columns = [names.index(name) for name in top.parts]
+            columns = np.array([names.index(name) for name in top.parts], np.int64)
             out.contributions[np.ix_(rows, columns)] = top.contributions
         return out
 

@@ -75,7 +75,7 @@ def pack(
 
 
 def attention_mask(segments: torch.Tensor, *, causal: bool, dtype: Any) -> torch.Tensor:
-    """(B, 1, T, T) additive mask: 0 where token ``i`` may look at token ``j``, else the lowest number.
+    """(B, 1, T, T) additive mask: 0 where token ``i`` may look at token ``j``, else the minimum.
 
     Padding looks at itself only, so that no row of the softmax is empty.
 

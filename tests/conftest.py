@@ -31,7 +31,7 @@ GENRES = ("crime", "comedy", "space", "war", "romance", "music")
 def tiny_frames(
     n_users: int = 40, n_items: int = 30, events: int = 12, seed: int = 7
 ) -> tuple[pa.Table, pa.Table]:
-    """Users who walk along one genre's items in order: there is something to learn, and order matters."""
+    """Users who walk along one genre's items in order: there is something to learn."""
     rng = np.random.default_rng(seed)
     per_genre = n_items // len(GENRES)
     users, items, times, ratings = [], [], [], []
