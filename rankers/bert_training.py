@@ -1,0 +1,242 @@
+"""Fine-tuning of the BERT ranker with the Hugging Face Trainer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainingArguments,
+    get_linear_schedule_with_warmup,
+    set_seed,
+)
+
+from fusion.data.dataset import Dataset
+from fusion.protocols import FitContext
+from rankers.bert_batches import Numbers, by_length, collator, draw_examples, either
+from rankers.bert_config import Config
+from rankers.bert_device import quiet, working_dtype
+from rankers.bert_examples import split_events
+from rankers.bert_model import Net
+from rankers.bert_text import Texts
+from rankers.bert_watch import Watch, last_checkpoint
+
+__all__ = ["train"]
+
+log = logging.getLogger(__name__)
+
+_CALIBRATION = 64  # examples that set the first bias of the head
+
+
+def train(
+    net: Net,
+    texts: Texts,
+    data: Dataset,
+    config: Config,
+    context: FitContext,
+    *,
+    steps: int,
+    phase: str,
+    scale: tuple[float, float],
+) -> dict[str, float]:
+    """Train ``net`` in place and leave it, on the CPU, with its best weights.
+
+    The best are those of the best validation, the state before training included: NDCG@10 of the
+    held-out event among sampled items (ctr), or the squared error on it (rating).
+
+    Args:
+        net: a new net, or one that was trained.
+        texts: the catalogue of ``data`` in tokens.
+        data: all there is to learn from and to validate on.
+        config: the recipe.
+        context: seed, folder for checkpoints, and whether to show a bar.
+        steps: optimizer steps at most.
+        phase: ``"fit"``, or ``"refit"`` for a net that is trained already.
+        scale: mean and standard deviation that ratings are standardised by.
+
+    Returns:
+        ``steps`` taken and, where there was a validation, ``validation`` (best) and ``untrained``.
+    """
+    rating = config.head == "rating"
+    rng = context.rng(f"bert-{phase}")
+    events = split_events(
+        data, texts.known, validation_users=config.validation_users, rated=rating, rng=rng
+    )
+    events = replace(events, ratings=(events.ratings - np.float32(scale[0])) / np.float32(scale[1]))
+    if not len(events.train) or steps == 0:
+        if steps:
+            log.warning("bert: no user with two events whose items have text; not trained")
+        return {"steps": 0.0}
+    training, validation = draw_examples(events, data, texts, config, rng, steps)
+    training = by_length(training, events, texts, config.batch_size, rng)
+    collate = collator(training, events, texts)
+    seed = int(rng.integers(2**31))
+    with ExitStack() as stack:
+        stack.enter_context(_own_randomness(seed))
+        stack.enter_context(quiet(not context.progress))
+        if phase == "fit":
+            _calibrate(net, collate(range(min(_CALIBRATION, len(training)))))
+        _open(net, config)
+        if context.workdir is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            key = json.dumps([config.model_dump(), data.fingerprint, context.seed, phase, steps])
+            folder = context.workdir / f"bert-{sha256(key.encode()).hexdigest()[:16]}"
+        watch = Watch(config.patience, lower=rating, steps=steps, show=context.progress)
+        checkpoint = last_checkpoint(folder) if context.workdir is not None else None
+        if checkpoint is not None:
+            log.info("bert: going on from %s", checkpoint)
+            watch.read(checkpoint)
+        optimizer = torch.optim.AdamW(_groups(net, config))
+        warmup = math.ceil(config.warmup * steps)
+        trainer = Trainer(
+            model=net,
+            args=_arguments(
+                config,
+                folder,
+                steps,
+                seed,
+                keep=context.workdir is not None,
+                validate=len(validation) > 0,
+                start=checkpoint is None,
+            ),
+            train_dataset=Numbers(len(training)),
+            eval_dataset=Numbers(len(validation), offset=len(training)),
+            data_collator=either(collate, collator(validation, events, texts), len(training)),
+            compute_metrics=_squared_error if rating else _ndcg,
+            optimizers=(optimizer, get_linear_schedule_with_warmup(optimizer, warmup, steps)),
+            callbacks=[watch],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        net.to("cpu")
+        watch.restore(net)
+        _close(net, config)
+        if context.workdir is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+    return {"steps": float(trainer.state.global_step), **watch.report()}
+
+
+def _arguments(
+    config: Config, folder: Path, steps: int, seed: int, *, keep: bool, validate: bool, start: bool
+) -> Any:
+    cpu = not torch.cuda.is_available()
+    every = min(config.evaluate_every, steps)
+    # a validation example has several times the candidates of a training example
+    smaller = math.ceil((1 + config.validation_candidates) / (1 + config.negatives))
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=max(1, config.batch_size // smaller),
+        use_cpu=cpu,
+        bf16=working_dtype(config.dtype) == torch.bfloat16,
+        eval_strategy="steps" if validate else "no",
+        eval_steps=every,
+        eval_on_start=validate and start,
+        save_strategy="steps" if keep else "no",
+        save_steps=every,
+        save_total_limit=2,
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=seed,
+        dataloader_pin_memory=not cpu,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        train_sampling_strategy="sequential",
+    )
+
+
+def _ndcg(prediction: Any) -> dict[str, float]:
+    """NDCG@10 of the candidate in place 0; a tie counts against it, and so does NaN."""
+    logits = np.where(np.isnan(prediction.label_ids), -np.inf, prediction.predictions)
+    rank = 1 + (~(logits[:, 1:] < logits[:, :1])).sum(axis=1)
+    return {"score": float(np.where(rank <= 10, 1.0 / np.log2(rank + 1.0), 0.0).mean())}
+
+
+def _squared_error(prediction: Any) -> dict[str, float]:
+    given = ~np.isnan(prediction.label_ids)
+    error = prediction.predictions[given] - prediction.label_ids[given]
+    return {"score": float((error**2).mean())}
+
+
+def _calibrate(net: Net, batch: dict[str, torch.Tensor]) -> None:
+    net.eval()
+    with torch.inference_mode():
+        logits = net(**batch)["logits"]
+    net.calibrate(logits.numpy(), batch["labels"].numpy())
+
+
+def _open(net: Net, config: Config) -> None:
+    """Choose what is trained."""
+    net.requires_grad_(config.tune == "full")
+    if config.tune == "full":
+        for name, parameter in net.encoder.named_parameters():
+            if "pooler" in name:  # not used, so without a gradient
+                parameter.requires_grad_(False)
+        net.encoder.get_input_embeddings().requires_grad_(not config.freeze_embeddings)
+    elif config.tune == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        adapters = LoraConfig(
+            r=config.lora_rank,
+            lora_alpha=config.lora_alpha,
+            lora_dropout=config.dropout,
+            target_modules="all-linear",
+            exclude_modules=r".*pooler.*",
+        )
+        with warnings.catch_warnings():
+            # peft asks transformers by a name that transformers is about to give up
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            net.encoder = get_peft_model(net.encoder, adapters)
+    net.head.requires_grad_(True)
+
+
+def _close(net: Net, config: Config) -> None:
+    """A plain encoder again, at rest."""
+    if config.tune == "lora":
+        net.encoder = net.encoder.merge_and_unload()
+    net.requires_grad_(False)
+    net.eval()
+
+
+def _groups(net: Net, config: Config) -> list[dict[str, Any]]:
+    """AdamW's groups: the head has a rate of its own, vectors (biases, norms) have no decay."""
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            rate = config.head_learning_rate if name.startswith("head.") else config.learning_rate
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """Seed the global generators that Trainer and dropout use, and give them back untouched."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        set_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002

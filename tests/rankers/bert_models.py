@@ -1,0 +1,49 @@
+"""Encoders of a few thousand random weights, with a word-level tokenizer, as the Hub would hold them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+WORDS = ["the", "story", "crime", "comedy", "space", "war", "romance", "music", ".", ","]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+
+
+def tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = [*SPECIAL, *WORDS, *map(str, range(40))]
+    level = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    level.normalizer = normalizers.Lowercase()
+    level.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=level,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    )
+
+
+def encoder(kind: str = "bert", *, seed: int = 0, **options: Any) -> Any:
+    """An encoder with larger weights than usual, so that the states of different texts differ."""
+    import torch
+    import transformers as hf
+
+    size = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    size |= {"intermediate_size": 64, "max_position_embeddings": 64, "initializer_range": 0.2}
+    config = {"bert": hf.BertConfig, "roberta": hf.RobertaConfig, "convbert": hf.ConvBertConfig}
+    config |= {"roformer": hf.RoFormerConfig}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if kind == "distilbert":
+            return hf.DistilBertModel(hf.DistilBertConfig(vocab_size=64, dim=32, n_heads=2)).eval()
+        # pad_token_id 0 gives RoBERTa positions from 1
+        return hf.AutoModel.from_config(config[kind](**size, pad_token_id=0, **options)).eval()
+
+
+def save_model(folder: Path, **options: Any) -> Path:
+    encoder(**options).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
