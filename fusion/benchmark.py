@@ -39,7 +39,7 @@ __all__ = ["Benchmark", "run_benchmark", "split_for"]
 log = logging.getLogger(__name__)
 
 #: requests timed for the latency column, after two that warm up
-TIMED, WARM_UP = 20, 2
+TIMED, WARM_UP = 15, 2
 
 
 @dataclass(frozen=True)

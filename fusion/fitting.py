@@ -47,7 +47,7 @@ def fit_models(
             log.info("%s: found fitted in %s", name, kept)
         else:
             verb = "refit" if again else "fit"
-            with stage(f"{verb} {name} on {label or data!r}", show=context.progress):
+            with stage(f"{verb} {name} on {label or repr(data)}", show=context.progress):
                 scratch = None if context.workdir is None else context.workdir / "checkpoints" / key
                 own = replace(context, workdir=scratch)
                 (model.refit if again else model.fit)(data, own)

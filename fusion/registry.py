@@ -90,7 +90,12 @@ def resolve(group: str, name: str) -> type[Component]:
                     f"recfusion.{group}", f"one of {', '.join(sorted(names))}", repr(name), hint
                 )
             )
-        found = names[name].load()
+        try:
+            found = names[name].load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                explain(f"{group} {name!r} of {_owner(names[name])}", "to be importable", str(error))
+            ) from error
     if not (isinstance(found, type) and issubclass(found, GROUPS[group])):
         raise ConfigError(
             explain(f"{group} {name!r}", f"a subclass of {GROUPS[group].__name__}", repr(found))

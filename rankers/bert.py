@@ -164,17 +164,18 @@ class Bert(Ranker):
             settings.hidden_dropout_prob = self.config.dropout
             # dropout inside attention would rule out the fused kernels of the CPU
             settings.attention_probs_dropout_prob = 0.0
-        with quiet():
+        # making a network draws from the global generator, even where its weights are then read
+        with quiet(), torch.random.fork_rng(devices=[]):
             encoder = AutoModel.from_pretrained(
                 folder, config=settings, dtype=torch.float32, local_files_only=True
             )
             self._tokenizer = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-        self._net = Net(
-            encoder,
-            rating=self.config.head == "rating",
-            history_bias=self.config.history_bias,
-            dropout=self.config.dropout,
-        )
+            self._net = Net(
+                encoder,
+                rating=self.config.head == "rating",
+                history_bias=self.config.history_bias,
+                dropout=self.config.dropout,
+            )
         self._net.eval()
         self._net.requires_grad_(False)
 

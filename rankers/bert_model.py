@@ -9,6 +9,7 @@ that works.
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ class Net(nn.Module):  # type: ignore[misc]
         self.rating = rating
         self.history_bias = history_bias
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(3 * width, 1)
+        self.head = nn.utils.skip_init(nn.Linear, 3 * width, 1)  # filled below, nothing is drawn
         # position ids of RoBERTa and its kin begin after the padding id
         padding = getattr(getattr(encoder, "embeddings", None), "padding_idx", None)
         self.first_position = 0 if padding is None else int(padding) + 1
@@ -153,8 +154,11 @@ class Net(nn.Module):  # type: ignore[misc]
         given = ~np.isnan(labels)
         if not given.any():
             return
-        share = float(labels[given].mean())
-        goal = share if self.rating else float(np.log(share) - np.log1p(-share))
+        goal = float(labels[given].mean())
+        if not self.rating:
+            least = 0.5 / int(given.sum())  # finite where all labels are alike
+            share = min(max(goal, least), 1 - least)
+            goal = math.log(share / (1 - share))
         with torch.no_grad():
             self.head.bias += goal - float(logits[given].mean())
 

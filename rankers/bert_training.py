@@ -233,7 +233,7 @@ def _groups(net: Net, config: Config) -> list[dict[str, Any]]:
 def _own_randomness(seed: int) -> Iterator[None]:
     """Seed the global generators that Trainer and dropout use, and give them back untouched."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         set_seed(seed)
         try:
             yield

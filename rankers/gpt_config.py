@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from fusion.protocols import ComponentConfig, RankerConfig
 from rankers.gpt_prompt import PromptSettings
@@ -78,10 +78,3 @@ class GptConfig(RankerConfig):
     save_base: bool = Field(
         False, description="save the base model too, not only its name and SHA-256"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_foreign_code(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "trust_remote_code" in values:
-            raise ValueError("trust_remote_code is refused: a model's own code is never run")
-        return values

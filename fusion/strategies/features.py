@@ -66,10 +66,12 @@ def tree_features(
     queries: Queries,
     popularity: FloatArray,
     ages: FloatArray | None = None,
+    *,
+    raw_scores: bool = False,
 ) -> tuple[npt.NDArray[np.float32], Layout]:
     """For trees, which take NaN and any scale as they are.
 
-    Per model: the raw score, the score by min-max in the query, the rank, all NaN where there is
+    Per model: the score by min-max in the query and the rank, both NaN where there is
     no score, and the reason for that (a `Missing` code). Then the context: item popularity as
     ``log1p(share * items)``, so that 0 is an unseen item and log 2 an average one; history length
     and days since the newest event, both by ``log1p``. What is constant in a query cannot order
@@ -80,32 +82,40 @@ def tree_features(
         queries: the same ``Q`` queries.
         popularity: (I,) float64, see `fusion.protocols.Pool.popularity`.
         ages: (Q,) float64 instead of `query_ages`.
+        raw_scores: also each model's score as it is. It tells how sure the model is of a whole
+            query, and it shifts when the model is fitted again.
 
     Returns:
-        (N, F) float32, F = 4 M + 3, and what the columns are.
+        (N, F) float32, F = 3 M + 3 (4 M + 3 with raw scores), and what the columns are.
     """
     models = candidates.models
     scaled, place = MinMax().normalize(candidates), ranks(candidates)
     names: list[str] = []
     parts: list[str] = []
+    directions: list[int] = []
     columns: list[npt.NDArray[Any]] = []
+
+    def add(part: str, name: str, direction: int, column: npt.NDArray[Any]) -> None:
+        names.append(name)
+        parts.append(part)
+        directions.append(direction)
+        columns.append(column)
+
     for m, model in enumerate(models):
-        names += [f"{model}.{what}" for what in ("score", "min_max", "rank", "missing")]
-        parts += [model] * 4
-        columns += [candidates.scores[:, m], scaled[:, m], place[:, m], candidates.why[:, m]]
+        if raw_scores:
+            add(model, f"{model}.score", 1, candidates.scores[:, m])
+        add(model, f"{model}.min_max", 1, scaled[:, m])
+        add(model, f"{model}.rank", -1, place[:, m])
+        add(model, f"{model}.missing", 0, candidates.why[:, m])
     rows = candidates.rows
     ages = query_ages(queries) if ages is None else ages
-    names += ["item.popularity", "query.history", "query.age"]
-    parts += [CONTEXT] * 3
-    columns += [
-        _log_popularity(candidates, popularity),
-        np.log1p(queries.history.lengths)[rows],
-        np.log1p(ages)[rows],
-    ]
+    add(CONTEXT, "item.popularity", 0, _log_popularity(candidates, popularity))
+    add(CONTEXT, "query.history", 0, np.log1p(queries.history.lengths)[rows])
+    add(CONTEXT, "query.age", 0, np.log1p(ages)[rows])
     matrix = np.empty((len(candidates), len(columns)), np.float32)
     for f, column in enumerate(columns):
         matrix[:, f] = column
-    return matrix, Layout(tuple(names), tuple(parts), (1, 1, -1, 0) * len(models) + (0, 0, 0))
+    return matrix, Layout(tuple(names), tuple(parts), tuple(directions))
 
 
 def linear_features(

@@ -19,6 +19,7 @@ from fusion.methods.total import total
 from fusion.normalizations.segments import FloatArray, sums
 from fusion.protocols import ComponentConfig, FitContext, Fused, Labelled, Pool, Strategy
 from fusion.queries import Queries
+from fusion.ragged import segment_rank
 from fusion.strategies.features import CONTEXT, linear_features, query_ages, tree_features
 from fusion.strategies.linear import Linear
 from fusion.strategies.merging import known_models, unique_models
@@ -36,7 +37,7 @@ class LearnedConfig(ComponentConfig):
     """Settings of `Learned`.
 
     The defaults are for little data (a few hundred to a few thousand teaching queries with a few
-    hundred candidates each); ``docs/decisions/0006-stacker.md`` has what was measured.
+    hundred candidates each); ``docs/decisions/0009-stacker.md`` has what was measured.
     """
 
     models: tuple[str, ...] | None = Field(None, description="the models to stack; null = all")
@@ -50,7 +51,10 @@ class LearnedConfig(ComponentConfig):
     learning_rate: float = Field(0.05, gt=0, le=1, description="shrinkage of each tree")
     n_estimators: int = Field(300, ge=1, description="at most so many trees")
     early_stopping: int = Field(
-        30, ge=1, description="trees without a better cross-validated NDCG@10 before it stops"
+        30,
+        ge=1,
+        description="stop after so many trees without a better cross-validated NDCG@10; so many "
+        "are fitted at least",
     )
     folds: int = Field(
         5, ge=0, description="folds over users that choose the number of trees; 0 or 1 = do not"
@@ -58,6 +62,9 @@ class LearnedConfig(ComponentConfig):
     min_child_samples: int = Field(100, ge=1, description="candidates in a leaf, at least")
     reg_lambda: float = Field(10.0, ge=0, description="L2 on the leaves' values")
     feature_fraction: float = Field(0.8, gt=0, le=1, description="share of features a tree sees")
+    raw_scores: bool = Field(
+        False, description="trees also see the models' scores as they are, not only per query"
+    )
     monotone: bool = Field(True, description="a higher score of a model never lowers an item")
     reg: float = Field(10.0, gt=0, description="L2 on the linear model's coefficients")
     negatives: int | None = Field(
@@ -198,29 +205,34 @@ class Learned(Strategy):
         rng: np.random.Generator,
     ) -> _State:
         config = self.config
-        offsets, lengths = candidates.offsets, candidates.lengths
         labels = (candidates.items == targets[candidates.rows]).astype(np.float32)
         ages = query_ages(queries)
         ages[rng.random(len(ages)) < config.hide_age] = np.nan
-        folds = list(user_folds(queries.users, offsets, config.folds, rng))
+        keep = _sample(labels, candidates.offsets, config.negatives, rng)
+        taught = candidates.where(keep)  # the features are still those among all candidates
+        offsets, labels = taught.offsets, labels[keep]
         trees, linear, scales = None, None, [1.0, 1.0]
         if config.blend < 1:
-            features, layout = tree_features(candidates, queries, popularity, ages)
+            features, layout = tree_features(
+                candidates, queries, popularity, ages, raw_scores=config.raw_scores
+            )
+            features = features[keep]
             params = {**self._params, "seed": int(rng.integers(2**31))}
             if config.monotone:
                 params["monotone_constraints"] = list(layout.directions)
             trees = Trees.fit(
                 features,
                 labels,
-                lengths,
+                taught.lengths,
                 params,
                 rounds=config.n_estimators,
                 patience=config.early_stopping,
-                folds=folds,
+                folds=list(user_folds(queries.users, offsets, config.folds, rng)),
             )
             scales[0] = _spread(trees.scores(features), offsets)
         if config.blend > 0:
             features, layout = linear_features(candidates, popularity)
+            features = features[keep]
             linear = Linear.fit(features, labels, offsets, layout.directions, config.reg)
             scales[1] = _spread(total(linear.contributions(features)), offsets)
         log.info("fusion %s: learnt from %d queries", self.name, candidates.n_queries)
@@ -270,7 +282,12 @@ class Learned(Strategy):
         contributions = np.zeros((len(candidates), len(parts)))
         scores = np.zeros(len(candidates))
         if state.trees is not None:
-            features, layout = tree_features(candidates, pool.queries, pool.popularity)
+            features, layout = tree_features(
+                candidates,
+                pool.queries,
+                pool.popularity,
+                raw_scores=self.config.raw_scores,
+            )
             share = (1 - self.config.blend) / state.scales[0]
             given = state.trees.contributions(features) * share
             contributions[:, :-1] += given[:, :-1] @ layout.shares(parts[:-1])
@@ -356,3 +373,16 @@ def _spread(scores: FloatArray, offsets: npt.NDArray[np.int64]) -> float:
     mean = np.repeat(sums(scores, offsets) / np.maximum(lengths, 1), lengths)
     spread = float(np.sqrt(np.mean(np.square(scores - mean))))
     return spread if spread > 0 else 1.0
+
+
+def _sample(
+    labels: npt.NDArray[np.float32],
+    offsets: npt.NDArray[np.int64],
+    negatives: int | None,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.bool_]:
+    """(N,) bool: the targets, and ``negatives`` random other rows of each query (``None``: all)."""
+    if negatives is None:
+        return np.ones(len(labels), bool)
+    _, place = segment_rank(offsets, (np.where(labels > 0, -1.0, rng.random(len(labels))),))
+    return place <= negatives + 1

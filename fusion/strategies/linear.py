@@ -53,7 +53,8 @@ class Linear:
 
         mean = features.mean(axis=0, dtype=np.float64)
         scale = features.std(axis=0, dtype=np.float64)
-        scale = np.where(scale > 1e-6 * np.abs(mean), scale, np.inf)  # a constant feature says nothing
+        constant = scale <= 1e-6 * np.abs(mean)  # it says nothing
+        scale = np.where(constant, np.inf, scale)
         x = (features - mean) / scale
         lengths = np.diff(offsets)
         chosen = x[labels > 0].sum(axis=0)

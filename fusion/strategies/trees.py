@@ -51,7 +51,8 @@ class Trees:
             lengths: (Q,) rows of each query, in the order of the rows.
             params: LightGBM's.
             rounds: at most so many trees.
-            patience: stop after so many trees without a better mean over the folds.
+            patience: stop after so many trees without a better mean over the folds; so many are
+                fitted at least.
             folds: (rows to learn from, rows to judge by); without any, ``rounds`` are fitted.
         """
         import lightgbm
@@ -62,8 +63,9 @@ class Trees:
             curve = lightgbm.cv(
                 dict(params), data, rounds, folds=folds, stratified=False, callbacks=[stop]
             )
-            # a fold learns from a part of the queries; with all of them a little more can be learnt
-            rounds = len(next(iter(curve.values())))
+            # the curve of few queries is noisy: its peak may stand at a handful of trees, whose
+            # leaves leave most candidates tied; ``patience`` more trees did not change it much
+            rounds = min(rounds, max(len(next(iter(curve.values()))), patience))
         booster = lightgbm.train(dict(params), data, rounds)
         return cls(booster, rounds)
 

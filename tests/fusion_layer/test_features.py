@@ -29,7 +29,7 @@ def test_ages_are_days_and_nan_where_nobody_said_when() -> None:
 
 
 def test_tree_features() -> None:
-    matrix, layout = tree_features(LISTS, QUERIES, SHARE)
+    matrix, layout = tree_features(LISTS, QUERIES, SHARE, raw_scores=True)
     found = {name: matrix[:, f].tolist() for f, name in enumerate(layout.names)}
     none = np.nan
     expected = {
@@ -50,6 +50,13 @@ def test_tree_features() -> None:
         np.testing.assert_allclose(found[name], values, rtol=1e-6, err_msg=name)
     assert layout.parts == ("a",) * 4 + ("b",) * 4 + ("context",) * 3
     assert layout.directions == (1, 1, -1, 0, 1, 1, -1, 0, 0, 0, 0)
+
+
+def test_without_raw_scores() -> None:
+    matrix, layout = tree_features(LISTS, QUERIES, SHARE)
+    assert layout.names[:4] == ("a.min_max", "a.rank", "a.missing", "b.min_max")
+    assert layout.directions[:3] == (1, -1, 0)
+    assert matrix.shape == (4, 3 + 3 + 3)
 
 
 def test_linear_features_have_no_gaps() -> None:

@@ -1,9 +1,13 @@
-"""Encoders of a few thousand random weights, with a word-level tokenizer, as the Hub would hold them."""
+"""Encoders of a few thousand random weights with a word-level tokenizer, as the Hub holds them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+
+from fusion import Dataset
 
 WORDS = ["the", "story", "crime", "comedy", "space", "war", "romance", "music", ".", ","]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -47,3 +51,18 @@ def save_model(folder: Path, **options: Any) -> Path:
     encoder(**options).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+def pairs(n_users: int = 120) -> Dataset:
+    """Who meets a crime story meets a war story next, and so on: nothing that words alone tell."""
+    after = {"crime": "war", "comedy": "space", "romance": "music"}
+    genres = [*after, *after.values()]
+    titles = {f"i{n}": f"The {genres[n // 5]} story {n}" for n in range(30)}
+    rows = []
+    for user in range(n_users):
+        first = user % 15
+        second = 15 + first // 5 * 5 + user // 15 % 5
+        rows += [(f"u{user}", f"i{first}", 1.0), (f"u{user}", f"i{second}", 2.0)]
+    columns = zip(("user_id", "item_id", "timestamp"), zip(*rows, strict=True), strict=True)
+    items = pa.table({"item_id": list(titles), "title": list(titles.values())})
+    return Dataset.from_frames(pa.table({name: list(v) for name, v in columns}), items)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from bert_models import save_model
+from bert_models import pairs, save_model
 
-from fusion import Candidates, Dataset, FitContext
+from fusion import Candidates, Dataset
 from fusion.errors import ConfigError, DataError, NotFittedError
+from fusion.protocols import FitContext
 from rankers.bert import Bert
 
 
@@ -49,22 +51,27 @@ def weights(model: Bert) -> dict[str, np.ndarray]:
     return {name: p.numpy().copy() for name, p in model._net.state_dict().items()}
 
 
-def test_training_learns_what_comes_next(make, tiny: Dataset) -> None:
+def test_training_learns_what_comes_next(make) -> None:
     model = make(max_steps=60, batch_size=8, evaluate_every=20, learning_rate=2e-3)
-    model.fit(tiny, FitContext(seed=0))
-    # ten candidates: NDCG@10 of a random order is mean(1 / log2(1 + rank)) = 0.454
-    assert model.report["validation"] > model.report["untrained"] + 0.05
+    model.fit(pairs(), FitContext(seed=0))
+    # a random order of ten has an NDCG@10 of sum(1 / log2(1 + rank)) / 10 = 0.454
+    assert model.report["untrained"] < 0.6
+    # a model that knows the genre but not the item is right with about one in three
+    assert model.report["validation"] > model.report["untrained"] + 0.15
     assert model.report["steps"] == 60
 
 
 def test_the_rating_head_learns_ratings_in_their_unit(make, tiny: Dataset) -> None:
+    war = np.array(["war" in text for text in tiny.catalog.texts])
+    events = tiny.interactions
+    liked = np.where(war[events.items], 5, 2).astype(np.float32)
+    data = replace(tiny, interactions=replace(events, ratings=liked))
     model = make(head="rating", max_steps=60, batch_size=8, evaluate_every=20, learning_rate=2e-3)
-    model.fit(tiny, FitContext(seed=0))
-    assert model.report["validation"] < model.report["untrained"]
-    scores = ask(model, tiny, 40)
-    low, mean, high = (f(tiny.interactions.ratings) for f in (np.min, np.mean, np.max))
-    assert low - 1 < scores.min() < scores.max() < high + 1
-    assert abs(scores.mean() - mean) < 1
+    model.fit(data, FitContext(seed=0))
+    assert model.report["validation"] < model.report["untrained"] / 2
+    scores = ask(model, data, 40)
+    assert scores[:, war].mean() == pytest.approx(5, abs=0.5)
+    assert scores[:, ~war].mean() == pytest.approx(2, abs=0.5)
 
 
 @pytest.mark.parametrize("tune", ["full", "lora", "none"])
@@ -109,6 +116,10 @@ def test_the_best_weights_are_restored_and_training_stops_early(make, tiny: Data
     np.testing.assert_allclose(kept - kept.mean(), zero - zero.mean(), atol=1e-4)
 
 
+class Interrupted(Exception):
+    pass
+
+
 def test_an_interrupted_training_goes_on_from_its_checkpoint(
     make, tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,15 +134,14 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
 
     def counted(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         steps.append(state.global_step)
-        if state.global_step == 5 and len(steps) == 5:
-            raise KeyboardInterrupt
+        if steps == [1, 2, 3, 4, 5]:
+            raise Interrupted
         step_end(self, args, state, control, **kwargs)
 
     monkeypatch.setattr(Watch, "on_step_end", counted)
     context = FitContext(seed=2, workdir=tmp_path)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Interrupted):
         make(**options).fit(tiny, context)
-    other = make(**{**options, "learning_rate": 2e-3})
     resumed = make(**options)
     resumed.fit(tiny, context)
     assert steps == [1, 2, 3, 4, 5, 5, 6, 7, 8]
@@ -139,8 +149,9 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(
     assert resumed.report == pytest.approx(whole.report)
     assert not list(tmp_path.iterdir()), "finished: the checkpoints are gone"
     steps.clear()
-    other.fit(tiny, context)
-    assert steps[0] == 1, "another configuration begins anew"
+    steps.append(0)
+    make(**{**options, "learning_rate": 2e-3}).fit(tiny, context)
+    assert steps[:2] == [0, 1], "another configuration begins anew"
 
 
 def test_refit_goes_on_from_the_fitted_weights(make, tiny: Dataset) -> None:
