@@ -38,9 +38,11 @@ ConfigLike = EngineConfig | Mapping[str, Any] | str | Path
 class Engine:
     """A recommendation engine described by one configuration.
 
+    >>> import pyarrow as pa
+    >>> met = pa.table({"user_id": ["ann", "ann", "bob"], "item_id": ["tea", "milk", "tea"]})
     >>> engine = Engine.from_config({"retrievers": {"popularity": {}}})
-    >>> engine.fit(Dataset.from_frames(
-    ...     {"user_id": ["ann", "bob"], "item_id": ["tea", "milk"]}))  # doctest: +SKIP
+    >>> [rec.item_id for rec in engine.fit(Dataset.from_frames(met)).recommend("bob")]
+    ['milk']
 
     Args:
         config: a validated configuration; see `from_yaml` and `from_config`.

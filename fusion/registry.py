@@ -94,7 +94,9 @@ def resolve(group: str, name: str) -> type[Component]:
             found = names[name].load()
         except (ImportError, AttributeError) as error:
             raise ConfigError(
-                explain(f"{group} {name!r} of {_owner(names[name])}", "to be importable", str(error))
+                explain(
+                    f"{group} {name!r} of {_owner(names[name])}", "to be importable", str(error)
+                )
             ) from error
     if not (isinstance(found, type) and issubclass(found, GROUPS[group])):
         raise ConfigError(
