@@ -48,12 +48,12 @@ class Config(RankerConfig):
         "was pretrained, and the zero-shot ranking is better",
     )
 
-    max_steps: int = Field(300, ge=0, description="optimizer steps of fit; 0 = zero-shot")
+    max_steps: int = Field(80, ge=0, description="optimizer steps of fit; 0 = zero-shot")
     max_examples: int | None = Field(
         None, ge=1, description="histories read in fit at most (a bound on steps x batch_size)"
     )
     refit_steps: int = Field(
-        60, ge=0, description="optimizer steps of refit, from the fitted state"
+        15, ge=0, description="optimizer steps of refit, from the fitted state"
     )
     batch_size: int = Field(16, ge=1, description="histories a step")
     negatives: int = Field(
@@ -70,12 +70,12 @@ class Config(RankerConfig):
     dropout: float = Field(0.1, ge=0, lt=1, description="in the encoder and before the head")
 
     validation_users: int = Field(
-        200, ge=0, description="users whose last training event validates; 0 = no early stopping"
+        120, ge=0, description="users whose last training event validates; 0 = no early stopping"
     )
     validation_candidates: int = Field(
-        49, ge=1, description="sampled items that event is ranked against"
+        24, ge=1, description="sampled items that event is ranked against"
     )
-    evaluate_every: int = Field(60, ge=1, description="steps between validations and checkpoints")
+    evaluate_every: int = Field(40, ge=1, description="steps between validations and checkpoints")
     patience: int = Field(3, ge=1, description="validations without a better one before it stops")
 
     dtype: Literal["auto", "float32", "bfloat16"] = Field(

@@ -37,7 +37,7 @@ class LearnedConfig(ComponentConfig):
     """Settings of `Learned`.
 
     The defaults are for little data (a few hundred to a few thousand teaching queries with a few
-    hundred candidates each); ``docs/decisions/0009-stacker.md`` has what was measured.
+    hundred candidates each); ``docs/decisions/0006-stacker.md`` has what was measured.
     """
 
     models: tuple[str, ...] | None = Field(None, description="the models to stack; null = all")
@@ -233,7 +233,8 @@ class Learned(Strategy):
         if config.blend > 0:
             features, layout = linear_features(candidates, popularity)
             features = features[keep]
-            linear = Linear.fit(features, labels, offsets, layout.directions, config.reg)
+            directions = layout.directions if config.monotone else (0,) * features.shape[1]
+            linear = Linear.fit(features, labels, offsets, directions, config.reg)
             scales[1] = _spread(total(linear.contributions(features)), offsets)
         log.info("fusion %s: learnt from %d queries", self.name, candidates.n_queries)
         return _State(

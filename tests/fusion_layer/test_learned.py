@@ -122,6 +122,28 @@ def test_raising_a_score_never_lowers_it(window: Labelled, blend: float) -> None
             assert (after[behind] <= after[row] + 1e-9).all()
 
 
+@pytest.mark.parametrize("blend", [0.0, 1.0])
+def test_a_model_that_is_mostly_wrong_is_not_believed_backwards(blend: float) -> None:
+    """What it likes is rarely the target; without the constraint its praise would sink an item."""
+    window = window_of(120, noise={"strong": 0.5, "wrong": 0.5})
+    assert isinstance(window.pool, MemoryPool)
+    pool = window.pool
+    pool.union.scores[:, 1] *= -1
+
+    def lowered(monotone: bool) -> int:
+        strategy = learned(window, blend=blend, monotone=monotone)
+        before, found = strategy.fuse(pool).scores, 0
+        for row in range(40):
+            scores = pool.union.scores.copy()
+            scores[row, 1] += 4
+            after = strategy.fuse(pool.with_union(replace(pool.union, scores=scores))).scores
+            found += bool(after[row] < before[row] - 1e-9)
+        return found
+
+    assert lowered(monotone=True) == 0
+    assert lowered(monotone=False) > 5
+
+
 def test_what_is_saved_gives_the_same_scores(fitted: Learned, tmp_path: Path) -> None:
     fitted.save(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["stacker.json", "trees.txt"]
