@@ -220,7 +220,13 @@ def collate(rows: Sequence[Example]) -> dict[str, Any]:
 def _trainer_class() -> Any:
     """Trainer with our losses and validation; a function, as transformers is imported late."""
     import torch
-    from transformers import PrinterCallback, Trainer
+    from transformers import PrinterCallback, ProgressCallback, Trainer
+
+    class Bar(ProgressCallback):  # type: ignore[misc]
+        """The Trainer's bar without its log lines, which would go to standard output."""
+
+        def on_log(self, *args: Any, **kwargs: Any) -> None:
+            """Nothing."""
 
     class PackedTrainer(Trainer):  # type: ignore[misc]
         """Hugging Face's loop on packed rows."""
@@ -229,6 +235,9 @@ def _trainer_class() -> Any:
             super().__init__(**kwargs)
             self.reader, self.answers, self.validate = reader, answers, validate
             self.remove_callback(PrinterCallback)
+            if not self.args.disable_tqdm:
+                self.remove_callback(ProgressCallback)
+                self.add_callback(Bar())
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any

@@ -164,7 +164,7 @@ def train(
     from datasets import Dataset as Table
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from transformers import PrinterCallback
+    from transformers import PrinterCallback, ProgressCallback
 
     size = min(settings.batch_size, len(pairs[0]))
     steps = max(1, len(pairs[0]) // size)
@@ -198,6 +198,9 @@ def train(
             callbacks=[watch],
         )
         trainer.remove_callback(PrinterCallback)
+        if progress:
+            trainer.remove_callback(ProgressCallback)
+            trainer.add_callback(_bar())
         trainer.train()
     model.eval()
     best: int = watch.finish()
@@ -213,6 +216,17 @@ def _trainer_class() -> Any:
             """None: a card would copy texts of the training data, and none is written."""
 
     return Trainer
+
+
+def _bar() -> Any:
+    """The Trainer's bar without its log lines, which would go to standard output."""
+    from transformers import ProgressCallback
+
+    class Bar(ProgressCallback):  # type: ignore[misc]
+        def on_log(self, *args: Any, **kwargs: Any) -> None:
+            """Nothing."""
+
+    return Bar()
 
 
 def _watcher(
