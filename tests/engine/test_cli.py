@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from conftest import tiny_frames
+from tiny_data import tiny_frames
 
 from fusion._version import __version__
 from fusion.cli import main

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import tiny_frames
+from tiny_data import tiny_frames
 
 from fusion import Dataset, Engine
 from fusion.errors import (
