@@ -13,6 +13,7 @@ from tiny_data import tiny_frames
 from fusion import Dataset, Engine
 from fusion.benchmark import run_benchmark
 from fusion.config import EngineConfig
+from fusion.errors import DataError
 
 QUICK = Path(__file__).parents[2] / "configs" / "quick.yaml"
 FUSIONS: dict[str, dict[str, Any]] = {
@@ -90,10 +91,7 @@ def test_quick_yaml_from_frames_to_a_table_and_back_from_disk(tmp_path: Path) ->
     assert again.table.markdown() == run.table.markdown()
 
 
-def test_data_without_any_text_is_served_by_the_models_that_need_none() -> None:
+def test_data_without_any_text_is_refused_by_the_model_that_reads_it() -> None:
     interactions, _ = tiny_frames(n_users=12)
-    engine = Engine.from_config(small_quick()).fit(Dataset.from_frames(interactions))
-    recs = engine.recommend("u3", k=5)
-    assert len(recs) == 5
-    table = engine.recommend_many(["u1", "nobody"], k=3)
-    assert table.num_rows == 6
+    with pytest.raises(DataError, match=r"dense: expected items with text.*leave it out"):
+        Engine.from_config(small_quick()).fit(Dataset.from_frames(interactions))
