@@ -52,9 +52,14 @@ def small_quick() -> EngineConfig:
     return EngineConfig.from_mapping(raw)
 
 
-def test_quick_yaml_from_frames_to_a_table_and_back_from_disk(tmp_path: Path) -> None:
+def test_quick_yaml_from_frames_to_a_table_and_back_from_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = Dataset.from_frames(*tiny_frames(n_users=18))
-    run = run_benchmark(small_quick(), data, out=tmp_path, timed=1)
+    run = run_benchmark(small_quick(), data, out=tmp_path, timed=1, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""  # standard output is for results, such as --json
+    assert "refit gpt" in shown.err
     engine = run.engine
     assert engine is not None
     models = ["ease", "item_transition", "item_knn", "popularity", "dense", "bert", "gpt"]
