@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["read_arrays", "read_json", "write_arrays", "write_json"]
+__all__ = [
+    "floats_from_json",
+    "floats_to_json",
+    "read_arrays",
+    "read_json",
+    "write_arrays",
+    "write_json",
+]
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -35,3 +42,13 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """What `write_json` wrote."""
     return json.loads(path.read_text("utf-8"))
+
+
+def floats_to_json(values: npt.NDArray[np.float64]) -> list[float | None]:
+    """A flat array as JSON knows it: NaN is null."""
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def floats_from_json(values: Sequence[float | None]) -> npt.NDArray[np.float64]:
+    """What `floats_to_json` gave."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)

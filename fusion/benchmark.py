@@ -169,7 +169,7 @@ def _measure(
     for name, kind, fusion in track(rows, "measure", total=len(rows), show=progress):
         own = dict(fusion) == config.fusion
         strategy = engine.strategy if own else engine.learnt(fusion)
-        top = top_of(strategy.fuse(pool), evaluation.k).matrix(evaluation.k)
+        top = top_of(strategy.fuse(pool), evaluation.k, explain=False).matrix(evaluation.k)
         results.append(
             Result.measure(
                 name,

@@ -159,6 +159,27 @@ class Candidates:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return Candidates(offsets, self.items[rows], self.scores[rows], self.models, self.why[rows])
 
+    def between(self, start: int, stop: int) -> Candidates:
+        """The queries from ``start`` up to ``stop``, without a copy."""
+        rows = slice(int(self.offsets[start]), int(self.offsets[stop]))
+        offsets = self.offsets[start : stop + 1] - self.offsets[start]
+        return Candidates(offsets, self.items[rows], self.scores[rows], self.models, self.why[rows])
+
+    @staticmethod
+    def concatenate(parts: Sequence[Candidates]) -> Candidates:
+        """The queries of several batches with the same models, in their order."""
+        if not parts or len({part.models for part in parts}) != 1:
+            got = str([part.models for part in parts])
+            raise DataError(explain("Candidates.concatenate", "batches of the same models", got))
+        lengths = np.concatenate([part.lengths for part in parts])
+        return Candidates(
+            np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            np.concatenate([part.items for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            parts[0].models,
+            np.concatenate([part.why for part in parts]),
+        )
+
     def ranks(self) -> npt.NDArray[np.float32]:
         """(N, M) float32: each model's rank of each row in its query, from 1; NaN if no score."""
         out = np.full(self.scores.shape, np.nan, np.float32)

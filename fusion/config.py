@@ -65,7 +65,14 @@ class StackingConfig(ComponentConfig):
         0.1, gt=0, lt=1, description="temporal: share of all events after the cut"
     )
     max_queries: int | None = Field(
-        1000, ge=1, description="learn from so many events drawn at random; null = from all"
+        1000,
+        ge=1,
+        description="learn from so many events of a window drawn at random; null = from all",
+    )
+    windows: int = Field(
+        1,
+        ge=1,
+        description="so many windows, one before the other; every model is fitted once for each",
     )
 
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fusion.config import EngineConfig
 from fusion.data.dataset import Dataset
+from fusion.data.splits import Split
 from fusion.errors import ConfigError, DataError, NotFittedError, UnknownUserError, explain
 from fusion.fitting import fit_models
 from fusion.persistence import open_folder, save_folder
@@ -22,7 +23,7 @@ from fusion.protocols import FitContext, Fused, Labelled, Model, Provenance, Ret
 from fusion.queries import Queries
 from fusion.ragged import Ragged
 from fusion.recommendation import Recommendation
-from fusion.stacking import cut_window, load_window, popularity_share, save_window, targets_of
+from fusion.stacking import cut_windows, load_windows, popularity_share, save_windows, targets_of
 from fusion.topk import Top, top_of
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Engine:
         self._strategy: Strategy = strategy
         strategy.uses(tuple(self._models))
         self._data: Dataset | None = None
-        self._window: Labelled | None = None
+        self._windows: tuple[Labelled, ...] = ()
         self._popularity: npt.NDArray[np.float64] = np.empty(0)
 
     @classmethod
@@ -100,9 +101,9 @@ class Engine:
         return self._strategy
 
     @property
-    def window(self) -> Labelled | None:
-        """The out-of-window scores that strategies learn from; ``None`` without a window."""
-        return self._window
+    def windows(self) -> tuple[Labelled, ...]:
+        """The out-of-window scores that strategies learn from, the oldest window first."""
+        return self._windows
 
     def fit(
         self, data: Dataset, *, workdir: str | Path | None = None, progress: bool = False
@@ -125,45 +126,46 @@ class Engine:
         folder = None if workdir is None else Path(workdir)
         context = FitContext(self.config.seed, folder, progress)
         stacking = self.config.stacking
-        split = None if stacking is None else cut_window(stacking, data, context)
-        self._data, self._window = None, None
-        if split is None:
-            if self._strategy.learns:
-                raise DataError(
-                    explain(
-                        f"fusion {self._strategy.name}",
-                        "a window of events to learn from",
-                        "no `stacking:` in the config" if stacking is None else "too few events",
-                        "add a stacking section or more data",
-                    )
+        splits = [] if stacking is None else cut_windows(stacking, data, context)
+        self._data, self._windows = None, ()
+        if self._strategy.learns and not splits:
+            raise DataError(
+                explain(
+                    f"fusion {self._strategy.name}",
+                    "a window of events to learn from",
+                    "no `stacking:` in the config" if stacking is None else "too few events",
+                    "add a stacking section or more data",
                 )
-            fit_models(self._models, data, context)
-        else:
-            past = split.train
-            fit_models(self._models, past, context, label=f"the window's past ({len(past):,})")
-            provenance = {name: model.provenance for name, model in self._models.items()}
-            with stage(f"score {len(split.queries):,} window queries", show=progress):
-                pool = LivePool(
-                    split.queries, self._models, popularity_share(past), progress=progress
-                ).freeze()
-            self._window = Labelled(pool, targets_of(split), Provenance.of(past), provenance)
-            self._learn(self._strategy, context)
-            fit_models(
-                self._models,
-                data,
-                context,
-                again=True,
-                after=past.fingerprint,
-                label=f"all ({len(data):,})",
             )
+        before = ""
+        for split in splits:
+            self._fit_models(
+                split.train, context, f"the window's past ({len(split.train):,})", before
+            )
+            self._windows = (*self._windows, self._score_window(split, progress))
+            before = split.train.fingerprint
+        self._learn(self._strategy, context)
+        self._fit_models(data, context, f"all ({len(data):,})" if splits else "", before)
         self._data = data
         self._popularity = popularity_share(data)
         return self
 
+    def _fit_models(self, data: Dataset, context: FitContext, label: str, before: str) -> None:
+        """Fit; or fit again, if the models were fitted on the data of fingerprint ``before``."""
+        fit_models(self._models, data, context, again=bool(before), after=before, label=label)
+
+    def _score_window(self, split: Split, progress: bool) -> Labelled:
+        provenance = {name: model.provenance for name, model in self._models.items()}
+        with stage(f"score {len(split.queries):,} window queries", show=progress):
+            pool = LivePool(
+                split.queries, self._models, popularity_share(split.train), progress=progress
+            ).freeze()
+        return Labelled(pool, targets_of(split), Provenance.of(split.train), provenance)
+
     def _learn(self, strategy: Strategy, context: FitContext) -> None:
         if not strategy.learns:
             return
-        if self._window is None:
+        if not self._windows:
             raise ConfigError(
                 explain(
                     f"fusion {strategy.name}",
@@ -173,7 +175,7 @@ class Engine:
                 )
             )
         with stage(f"learn the fusion ({strategy.name})", show=context.progress):
-            strategy.fit(self._window, context)
+            strategy.fit(self._windows, context)
 
     def recommend(
         self,
@@ -251,7 +253,7 @@ class Engine:
         starts = range(0, len(names), batch)
         for start in track(starts, "recommend", total=len(starts), show=progress):
             part = names[start : start + batch]
-            top = self._top(self._queries(part, exclude_seen), k)
+            top = self._top(self._queries(part, exclude_seen), k, explain=False)
             users += [u for u, n in zip(part, np.diff(top.offsets), strict=True) for _ in range(n)]
             items.append(ids[top.items])
             scores.append(top.scores)
@@ -333,9 +335,9 @@ class Engine:
                 model.save(folder / "models" / name)
             (folder / "strategy").mkdir()
             self._strategy.save(folder / "strategy")
-            if self._window is not None:
-                (folder / "window").mkdir()
-                save_window(folder / "window", self._window)
+            if self._windows:
+                (folder / "windows").mkdir()
+                save_windows(folder / "windows", self._windows)
 
         save_folder(Path(path), write, meta={"kind": "engine", "config": self.config.to_dict()})
 
@@ -357,8 +359,8 @@ class Engine:
             model.load(folder / "models" / name, data)
             model.provenance = Provenance.of(data)
         engine._strategy.load(folder / "strategy")
-        if (folder / "window").is_dir():
-            engine._window = load_window(folder / "window")
+        if (folder / "windows").is_dir():
+            engine._windows = load_windows(folder / "windows")
         engine._data, engine._popularity = data, popularity_share(data)
         return engine
 
@@ -399,13 +401,13 @@ class Engine:
             )
         return Queries.from_history(Ragged.of([items]), exclude_seen=exclude)
 
-    def _top(self, queries: Queries, k: int) -> Top:
+    def _top(self, queries: Queries, k: int, *, explain: bool = True) -> Top:
         known = queries.history.lengths > 0
         where = [np.flatnonzero(known), np.flatnonzero(~known)]
         parts = []
         if known.any():
             fused = self._strategy.fuse(self.pool(queries.take(where[0]), depth=k))
-            parts.append(top_of(fused, k))
+            parts.append(top_of(fused, k, explain=explain))
         if not known.all():
             parts.append(self._fall_back(queries.take(where[1]), k))
         if len(parts) == 1:
@@ -428,7 +430,7 @@ class Engine:
         assert isinstance(model, Retriever)
         found = model.retrieve(queries, k)
         scores = found.scores[:, 0].astype(np.float64)
-        return top_of(Fused(found, scores, (name,), scores[:, None]), k)
+        return top_of(Fused.of(found, scores, (name,), scores[:, None]), k)
 
 
 def _checked_k(k: int) -> int:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fusion.candidates import Candidates, Missing, Scores
 from fusion.errors import DataError, explain
+from fusion.normalizations.segments import ranks
 from fusion.progress import track
 from fusion.protocols import Model, Ranker, Retriever
 from fusion.queries import Queries
@@ -96,8 +97,8 @@ class LivePool:
         Reciprocal ranks of the completed retrievers' scores, so that the order does not depend on
         how deep a list was cut.
         """
-        ranks = self.complete(self._union, self.retrievers).ranks().astype(np.float64)
-        first: npt.NDArray[np.float64] = np.nansum(1.0 / (RRF_K + ranks), axis=1)
+        place = ranks(self.complete(self._union, self.retrievers)).astype(np.float64)
+        first: npt.NDArray[np.float64] = np.nansum(1.0 / (RRF_K + place), axis=1)
         return first
 
     def candidates(self) -> Candidates:
@@ -152,6 +153,17 @@ class LivePool:
             to = where[todo.offsets[part[0]] : todo.offsets[part[-1] + 1]]
             memo.values[to], memo.why[to] = checked.scores[:, 0], checked.why[:, 0]
         done |= wanted
+
+    def take(self, queries: npt.NDArray[np.integer]) -> LivePool:
+        """The queries ``queries`` (K,) only; nothing that was said so far is remembered."""
+        return LivePool(
+            self.queries.take(queries),
+            self._models,
+            self.popularity,
+            depth=self._depth,
+            progress=self._progress,
+            batch=self._batch,
+        )
 
     def freeze(self) -> StoredPool:
         """Every model's column on the whole union, for later.

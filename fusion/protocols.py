@@ -9,8 +9,8 @@ saved to and loaded from a folder of safetensors, JSON and native model files, n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -21,12 +21,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from fusion.candidates import Candidates, Scores
 from fusion.data.dataset import Dataset
 from fusion.errors import NotFittedError, explain
+from fusion.missing import MissingPolicy
 from fusion.queries import Queries
 
 __all__ = [
     "Component",
     "ComponentConfig",
+    "Explain",
     "FitContext",
+    "Fittable",
     "Fused",
     "Labelled",
     "Method",
@@ -39,6 +42,7 @@ __all__ = [
     "Retriever",
     "RetrieverConfig",
     "Strategy",
+    "Windows",
 ]
 
 
@@ -182,7 +186,29 @@ class Ranker(Model):
     """A model too costly for the whole catalogue; it scores what the retrievers found."""
 
 
-class Normalization(Component, ABC):
+class Fittable(Component):
+    """A part of a fusion that may have something to learn from out-of-window scores.
+
+    By default there is nothing: `learns` is false and the methods do nothing.
+    """
+
+    @property
+    def learns(self) -> bool:
+        """Whether `fit` must be called before use."""
+        return False
+
+    def fit(self, candidates: Candidates, labels: npt.NDArray[np.float32]) -> None:
+        """Learn from the columns of ``candidates`` and ``labels`` (N,): 1 = the target, else 0."""
+
+    def state(self) -> dict[str, Any]:
+        """What was learnt, as JSON knows it (no NaN, no infinity); empty where there is nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave."""
+
+
+class Normalization(Fittable, ABC):
     """Puts the scores of different models on one scale, query by query."""
 
     @abstractmethod
@@ -190,8 +216,13 @@ class Normalization(Component, ABC):
         """(N, M) float64 from the scores of ``candidates``; NaN stays NaN."""
 
 
-class Method(Component, ABC):
+class Method(Fittable, ABC):
     """A fusion method of the literature: one formula over the columns of `Candidates`."""
+
+    @property
+    def missing(self) -> MissingPolicy:
+        """What stands for a missing score; the strategy completes or excludes by it."""
+        return MissingPolicy()
 
     @abstractmethod
     def contributions(
@@ -207,6 +238,9 @@ class Method(Component, ABC):
         """
 
 
+Explain = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]]
+
+
 @dataclass(frozen=True, slots=True)
 class Fused:
     """A strategy's answer.
@@ -215,13 +249,31 @@ class Fused:
         candidates: the rows it judged (a subset of the pool's, same queries).
         scores: (N,) float64, higher is better, never NaN.
         parts: names of the contributions: models, and what else enters (``"context"``...).
-        contributions: (N, P) float64; a row sums to its score.
+        explain: ``explain(rows)`` gives (R, P) float64 for the rows (R,): what each part gives to
+            each row's score; a row sums to it. Computed when asked, since only the few rows that
+            somebody looks at need it.
     """
 
     candidates: Candidates
     scores: npt.NDArray[np.float64]
     parts: tuple[str, ...]
-    contributions: npt.NDArray[np.float64]
+    explain: Explain
+
+    @classmethod
+    def of(
+        cls,
+        candidates: Candidates,
+        scores: npt.NDArray[np.float64],
+        parts: tuple[str, ...],
+        contributions: npt.NDArray[np.float64],
+    ) -> Fused:
+        """From ``contributions`` (N, P) of all rows, where they are there anyway."""
+        return cls(candidates, scores, parts, contributions.__getitem__)
+
+    @property
+    def contributions(self) -> npt.NDArray[np.float64]:
+        """(N, P) float64: `explain` of all rows."""
+        return self.explain(np.arange(len(self.scores)))
 
 
 class Pool(Protocol):
@@ -248,10 +300,13 @@ class Pool(Protocol):
         A ranker is asked for its ``top`` first rows only; see `RankerConfig`.
         """
 
+    def take(self, queries: npt.NDArray[np.integer]) -> Pool:
+        """The same of the queries ``queries`` (K,) only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Out-of-window scores with their labels: what a strategy may learn from.
+    """Out-of-window scores of one window with their labels: what a strategy may learn from.
 
     Attributes:
         pool: candidates and columns, from models fitted on the past of the window.
@@ -270,12 +325,22 @@ class Labelled:
         hit = np.equal(candidates.items, self.targets[candidates.rows])
         return hit.astype(np.float32)
 
+    def take(self, queries: npt.NDArray[np.integer]) -> Labelled:
+        """The queries ``queries`` (K,) only."""
+        return replace(self, pool=self.pool.take(queries), targets=self.targets[queries])
+
+
+#: one or more windows in time, the oldest first; the models of each had seen its past only
+Windows = Sequence[Labelled]
+
 
 class Strategy(Component, ABC):
     """Decides which models look at which candidates, and merges what they say."""
 
-    #: whether `fit` must be called before `fuse`
-    learns: ClassVar[bool] = False
+    @property
+    def learns(self) -> bool:
+        """Whether `fit` must be called before `fuse`."""
+        return False
 
     @abstractmethod
     def uses(self, models: tuple[str, ...]) -> tuple[str, ...]:
@@ -285,7 +350,7 @@ class Strategy(Component, ABC):
             ConfigError: it names one that the engine does not have.
         """
 
-    def fit(self, window: Labelled, context: FitContext) -> None:
+    def fit(self, windows: Windows, context: FitContext) -> None:
         """Learn from out-of-window scores; nothing to learn by default."""
 
     @abstractmethod

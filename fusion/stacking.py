@@ -21,9 +21,41 @@ from fusion.data.splits import Split, leave_last_out, temporal
 from fusion.errors import DataError, explain
 from fusion.pool import StoredPool
 from fusion.pool_storage import load_pool, save_pool
-from fusion.protocols import FitContext, Labelled, Provenance
+from fusion.protocols import FitContext, Labelled, Provenance, Windows
 
-__all__ = ["cut_window", "load_window", "popularity_share", "save_window", "targets_of"]
+__all__ = [
+    "cut_window",
+    "cut_windows",
+    "load_windows",
+    "popularity_share",
+    "save_windows",
+    "targets_of",
+]
+
+
+def cut_windows(config: StackingConfig, data: Dataset, context: FitContext) -> list[Split]:
+    """Hold back ``config.windows`` windows, each before the next one; the oldest comes first.
+
+    Returns:
+        As many splits as the data has events for, perhaps none. The train side of each is the past
+        of its window and holds the train sides of those before it.
+
+    Raises:
+        DataError: temporal windows of data without timestamps.
+    """
+    found: list[Split] = []
+    while len(found) < config.windows:
+        try:
+            split = cut_window(config, data, context)
+        except DataError:
+            if not found:
+                raise
+            break
+        if split is None:
+            break
+        found.insert(0, split)
+        data = split.train
+    return found
 
 
 def cut_window(config: StackingConfig, data: Dataset, context: FitContext) -> Split | None:
@@ -65,10 +97,23 @@ def targets_of(split: Split) -> npt.NDArray[np.int32]:
     return split.targets.values
 
 
-def save_window(folder: Path, window: Labelled) -> None:
+def save_windows(folder: Path, windows: Windows) -> None:
+    """Write every window into a folder of its own."""
+    for at, window in enumerate(windows):
+        (folder / str(at)).mkdir()
+        _save_window(folder / str(at), window)
+
+
+def load_windows(folder: Path) -> tuple[Labelled, ...]:
+    """What `save_windows` wrote."""
+    found = sorted((int(part.name), part) for part in folder.iterdir() if part.name.isdigit())
+    return tuple(_load_window(part) for _, part in found)
+
+
+def _save_window(folder: Path, window: Labelled) -> None:
     """Write a window whose pool is a `StoredPool`."""
     if not isinstance(window.pool, StoredPool):
-        raise DataError(explain("save_window", "a stored pool", type(window.pool).__name__))
+        raise DataError(explain("save_windows", "a stored pool", type(window.pool).__name__))
     save_pool(folder, window.pool)
     write_json(
         folder / "window.json",
@@ -83,8 +128,8 @@ def save_window(folder: Path, window: Labelled) -> None:
     )
 
 
-def load_window(folder: Path) -> Labelled:
-    """What `save_window` wrote."""
+def _load_window(folder: Path) -> Labelled:
+    """What `_save_window` wrote."""
     meta = read_json(folder / "window.json")
     return Labelled(
         load_pool(folder),

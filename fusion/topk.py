@@ -78,8 +78,14 @@ class Top:
         return out
 
 
-def top_of(fused: Fused, k: int) -> Top:
-    """The ``k`` best rows of each query; equal scores are ordered by item index."""
+def top_of(fused: Fused, k: int, *, explain: bool = True) -> Top:
+    """The ``k`` best rows of each query; equal scores are ordered by item index.
+
+    Args:
+        fused: what a strategy said.
+        k: how many.
+        explain: whether the contributions are wanted; without them there are no parts.
+    """
     candidates = fused.candidates
     order, rank = segment_rank(candidates.offsets, (candidates.items, -fused.scores))
     head = order[rank[order] <= k]
@@ -89,6 +95,6 @@ def top_of(fused: Fused, k: int) -> Top:
         candidates.items[head],
         fused.scores[head],
         rank[head].astype(np.int32),
-        fused.parts,
-        fused.contributions[head],
+        fused.parts if explain else (),
+        fused.explain(head) if explain else np.empty((len(head), 0)),
     )

@@ -6,13 +6,13 @@ import numpy as np
 from pydantic import Field
 
 from fusion.candidates import Candidates
+from fusion.methods.base import MethodConfig, WorthMethod
 from fusion.normalizations.segments import FloatArray, ranks
-from fusion.protocols import ComponentConfig, Method
 
 __all__ = ["RRF", "RRFConfig"]
 
 
-class RRFConfig(ComponentConfig):
+class RRFConfig(MethodConfig):
     """Settings of `RRF`."""
 
     k: float = Field(
@@ -23,7 +23,7 @@ class RRFConfig(ComponentConfig):
     )
 
 
-class RRF(Method):
+class RRF(WorthMethod):
     """``sum over models of weight / (k + rank)``.
 
     A model without a score for the item adds nothing, whatever the reason. Only ranks enter: a
@@ -45,11 +45,13 @@ class RRF(Method):
 
     Config = RRFConfig
 
-    def contributions(self, candidates: Candidates, weights: FloatArray) -> FloatArray:
-        """(N, M) float64, each in [0, weight / (k + 1)]."""
-        place = ranks(candidates)
-        out = np.empty(place.shape[::-1])
-        for m, weight in enumerate(weights):
-            worth = weight / (self.config.k + place[:, m].astype(np.float64))
-            out[m] = np.where(np.isnan(worth), 0.0, worth)
-        return out.T
+    def worth(self, candidates: Candidates) -> FloatArray:
+        """(M, N) float64, each in (0, 1 / (k + 1)]."""
+        place = np.ascontiguousarray(ranks(candidates).T).astype(np.float64)
+        place += self.config.k
+        return np.divide(1.0, place, out=place)
+
+    def combine(self, worth: FloatArray, weights: FloatArray) -> FloatArray:
+        """(M, N) float64: ``weight * worth``, 0 for NaN."""
+        worth *= weights[:, None]
+        return np.nan_to_num(worth, copy=False, nan=0.0)

@@ -2,45 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from pydantic import Field
 
-from fusion.candidates import Candidates, Missing
-from fusion.methods.spec import NormalizationSpec
-from fusion.normalizations.segments import FloatArray, extremes
-from fusion.protocols import ComponentConfig, Method
+from fusion.methods.base import ScoreConfig, ScoreMethod
+from fusion.missing import MissingPolicy
+from fusion.normalizations.segments import FloatArray
 
-__all__ = ["WeightedSum", "WeightedSumConfig", "impute_lowest"]
+__all__ = ["WeightedSum", "WeightedSumConfig"]
 
 
-class WeightedSumConfig(ComponentConfig):
+class WeightedSumConfig(ScoreConfig):
     """Settings of `WeightedSum`."""
 
-    normalization: NormalizationSpec = Field(
-        default_factory=lambda: NormalizationSpec(name="min_max"),
-        description="puts the models on one scale",
-        json_schema_extra={"default": "min_max"},
-    )
-    missing: Literal["lowest", "omit"] = Field(
-        "lowest",
-        description="what a model says of an item that it gave no score while it scored others of "
-        "the query: the lowest it gave there, or nothing; an item it cannot know is always omitted",
+    missing: MissingPolicy = Field(
+        default_factory=lambda: MissingPolicy(timed_out="lowest", filtered="lowest"),
+        description="what stands for a score that is missing, a rule for each reason",
     )
 
 
-class WeightedSum(Method):
+class WeightedSum(ScoreMethod):
     """``sum over models of weight * normalised score``.
 
-    A score is missing for a reason, and the reason decides (`missing`):
+    A score is missing for a reason, and the reason decides (`fusion.missing.MissingPolicy`). By
+    default:
 
-    - not retrieved, filtered, timed out: the model chose other items, or was cut short among the
-      less promising ones, so its score is taken to be no better than the lowest it gave in the
-      query, and that one stands in (``lowest``; the value is censored, not unknown). ``omit`` adds
-      nothing instead, which on a scale with negative numbers *raises* an item above the model's
-      worst.
-    - cold: the model cannot know the item or the user, so it says nothing: always omitted.
+    - not retrieved: the model is asked for it.
+    - filtered, timed out: the model was cut short among the less promising items, so its score is
+      taken to be no better than the lowest it gave in the query, and that one stands in
+      (``lowest``; the value is censored, not unknown). ``nan`` adds nothing instead, which on a scale with
+      negative numbers *raises* an item above the model's worst.
+    - cold: the model cannot know the item or the user, so it says nothing (``nan``).
     - a model without a single score in the query adds nothing to any item of it.
 
     With `MinMax` or `Rank`, raising one model's score of an item never lowers the item; `ZScore`
@@ -51,32 +43,7 @@ class WeightedSum(Method):
 
     Config = WeightedSumConfig
 
-    def __init__(self, config: object = None, *, name: str | None = None) -> None:
-        super().__init__(config, name=name)  # type: ignore[arg-type]
-        self._normalization = self.config.normalization.build()
-
-    def contributions(self, candidates: Candidates, weights: FloatArray) -> FloatArray:
-        """(N, M) float64: ``weight * normalised score``."""
-        scores: FloatArray = self._normalization.normalize(candidates)
-        if self.config.missing == "lowest":
-            impute_lowest(scores, candidates)
-        out = np.empty(scores.shape[::-1])
-        for m, weight in enumerate(weights):
-            out[m] = np.where(np.isnan(scores[:, m]), 0.0, scores[:, m] * weight)
-        return out.T
-
-
-def impute_lowest(scores: FloatArray, candidates: Candidates) -> None:
-    """Replace NaN in ``scores`` (N, M), in place, by the lowest of its column in the query.
-
-    Cold entries stay NaN, and so does a column without a number in the query. Where all numbers of
-    a column in the query are equal, they tell only listed from not listed: the not listed get 0,
-    or that number if it is lower, lest a list of one item say the same of every item.
-    """
-    for m, column in enumerate(scores.T):
-        why = candidates.why[:, m]
-        censored = (why != Missing.PRESENT) & (why != Missing.COLD)
-        if censored.any():
-            low, high = extremes(column, candidates.offsets)
-            floor = np.where(low == high, np.minimum(low, 0.0), low)
-            np.copyto(column, np.repeat(floor, candidates.lengths), where=censored)
+    def combine(self, worth: FloatArray, weights: FloatArray) -> FloatArray:
+        """(M, N) float64: ``weight * worth``, 0 for NaN."""
+        np.multiply(worth, weights[:, None], out=worth)
+        return np.nan_to_num(worth, copy=False, nan=0.0)

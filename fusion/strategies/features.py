@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fusion.candidates import Candidates
-from fusion.methods.weighted_sum import impute_lowest
+from fusion.candidates import Candidates, Missing
+from fusion.methods.base import fill_lowest
 from fusion.normalizations.min_max import MinMax
 from fusion.normalizations.segments import FloatArray, ranks
 from fusion.normalizations.z_score import ZScore
@@ -26,6 +26,8 @@ __all__ = ["CONTEXT", "Layout", "linear_features", "query_ages", "tree_features"
 #: the part of a score that no single model gave
 CONTEXT = "context"
 _DAY = 86_400.0
+#: reasons for which a score is censored rather than unknown
+CENSORED = (Missing.NOT_RETRIEVED, Missing.TIMED_OUT, Missing.FILTERED)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def linear_features(
     """For a linear model, which needs every number and one scale.
 
     Per model: the z-score in the query, and ``-log(rank)``; where there is no score, what
-    `impute_lowest` says of the former, and one place behind the last for the latter. Then item
+    `fill_lowest` says of the former, and one place behind the last for the latter. Then item
     popularity as above. What is constant in a query cancels in a linear ranking and is left out.
 
     Returns:
@@ -132,7 +134,7 @@ def linear_features(
     """
     models = candidates.models
     scaled, place = ZScore().normalize(candidates), ranks(candidates).astype(np.float64)
-    impute_lowest(scaled, candidates)
+    fill_lowest(scaled.T, candidates, CENSORED)
     behind = np.repeat(candidates.lengths, candidates.lengths) + 1.0
     names = [f"{model}.{what}" for model in models for what in ("z_score", "log_rank")]
     parts = [model for model in models for _ in range(2)]

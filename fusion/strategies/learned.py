@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,19 +13,20 @@ from pydantic import Field, model_validator
 
 from fusion.artifacts import read_json, write_json
 from fusion.candidates import Candidates
-from fusion.errors import DataError, LeakageError, NotFittedError, explain
+from fusion.errors import DataError, NotFittedError, explain
 from fusion.methods.total import total
 from fusion.normalizations.segments import FloatArray, sums
-from fusion.protocols import ComponentConfig, FitContext, Fused, Labelled, Pool, Strategy
+from fusion.protocols import ComponentConfig, FitContext, Fused, Pool, Strategy, Windows
 from fusion.queries import Queries
 from fusion.ragged import segment_rank
 from fusion.strategies.features import CONTEXT, linear_features, query_ages, tree_features
+from fusion.strategies.leaks import refuse_leaks
 from fusion.strategies.linear import Linear
 from fusion.strategies.merging import known_models, unique_models
 from fusion.strategies.parallel import Parallel
 from fusion.strategies.trees import Trees, user_folds
 
-__all__ = ["Learned", "LearnedConfig", "refuse_leaks"]
+__all__ = ["Learned", "LearnedConfig"]
 
 log = logging.getLogger(__name__)
 
@@ -131,11 +131,15 @@ class Learned(Strategy):
     """
 
     Config = LearnedConfig
-    learns = True
 
     def __init__(self, config: Any = None, *, name: str | None = None) -> None:
         super().__init__(config, name=name)
         self._state: _State | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Always."""
+        return True
 
     @property
     def fallback(self) -> bool:
@@ -159,13 +163,14 @@ class Learned(Strategy):
         asked = models if self.config.models is None else self.config.models
         return known_models(f"fusion {self.name}", asked, models)
 
-    def fit(self, window: Labelled, context: FitContext) -> None:
-        """Learn from ``window``.
+    def fit(self, windows: Windows, context: FitContext) -> None:
+        """Learn from ``windows``.
 
         Raises:
             LeakageError: a column's model was not fitted on exactly the window's past.
             DataError: too few queries teach, and ``too_few`` is ``error``.
         """
+        window = windows[-1]
         models = self.uses(window.pool.models)
         refuse_leaks(f"fusion {self.name}", models, window)
         union = window.pool.candidates()
@@ -299,7 +304,7 @@ class Learned(Strategy):
             given = state.linear.contributions(features) * (self.config.blend / state.scales[1])
             contributions[:, :-1] += given @ layout.shares(parts[:-1])
             scores += total(given)
-        return Fused(candidates, scores, parts, contributions)
+        return Fused.of(candidates, scores, parts, contributions)
 
     def save(self, folder: Path) -> None:
         """``stacker.json``, and LightGBM's own text in ``trees.txt`` where there are trees."""
@@ -337,34 +342,6 @@ class Learned(Strategy):
         trees_scale, linear_scale = saved["scales"]
         self._state = _State(
             tuple(saved["models"]), saved["queries"], trees, linear, (trees_scale, linear_scale)
-        )
-
-
-def refuse_leaks(who: str, models: Sequence[str], window: Labelled) -> None:
-    """Make sure that no column of ``window`` comes from a model that may have seen its labels.
-
-    Raises:
-        LeakageError: a model without provenance, or fitted on other data than the window's past.
-    """
-    for model in models:
-        seen = window.provenance.get(model)
-        if seen is None:
-            got = "no word of what it was fitted on"
-        elif seen.fingerprint != window.past.fingerprint:
-            got = (
-                f"one fitted on {seen.interactions} events up to {seen.newest:.0f} "
-                f"({seen.fingerprint[:12]})"
-            )
-        else:
-            continue
-        raise LeakageError(
-            explain(
-                f"{who}: model {model!r}",
-                f"a model fitted on the window's past, {window.past.interactions} events "
-                f"({window.past.fingerprint[:12]})",
-                got,
-                "fit the models on the past of the window before they score it",
-            )
         )
 
 

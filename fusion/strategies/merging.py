@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from fusion.candidates import Candidates
+from fusion.candidates import Candidates, Scores
 from fusion.config_errors import nearest
 from fusion.errors import ConfigError, explain
 from fusion.methods.spec import Spec
 from fusion.normalizations.segments import FloatArray
-from fusion.protocols import ComponentConfig, Method
+from fusion.protocols import ComponentConfig, Labelled, Method, Pool, Windows
 
-__all__ = ["MergeConfig", "MethodSpec", "Weights", "known_models", "unique_models", "weight_vector"]
+__all__ = [
+    "MergeConfig",
+    "MethodSpec",
+    "Weights",
+    "columns_of",
+    "known_models",
+    "teach",
+    "unique_models",
+    "weight_vector",
+]
 
 Weights = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 
@@ -60,11 +69,30 @@ class MergeConfig(ComponentConfig):
         """The weights, wherever they stand."""
         return self.weights or self.method.weights
 
-    def contributions(self, method: Method, candidates: Candidates, who: str) -> FloatArray:
-        """(N, M) float64: what ``method``, built from here, says of the columns."""
-        return method.contributions(
-            candidates, weight_vector(who, self.all_weights, candidates.models)
-        )
+
+def columns_of(pool: Pool, method: Method, models: tuple[str, ...]) -> Candidates:
+    """The union with the columns ``models``, as ``method`` wants missing scores to be treated.
+
+    Without score completion, retrievers have the scores that their own lists came with.
+    """
+    union = pool.candidates()
+    policy = method.missing
+    listed = () if policy.completes else tuple(m for m in models if m in union.models)
+    found = pool.complete(union, tuple(m for m in models if m not in listed))
+    for model in listed:
+        at = union.models.index(model)
+        found = found.with_scores(model, Scores(union.scores[:, at], union.why[:, at]))
+    found = found.only(models) if listed else found
+    kept = policy.kept(found)
+    return found if kept is None else found.where(kept)
+
+
+def teach(method: Method, windows: Windows, columns: Callable[[Labelled], Candidates]) -> None:
+    """Fit ``method``, if it learns, on ``columns(window)`` of every window, put end to end."""
+    if method.learns:
+        found = [columns(window) for window in windows]
+        labels = [window.labels(part) for window, part in zip(windows, found, strict=True)]
+        method.fit(Candidates.concatenate(found), np.concatenate(labels))
 
 
 def unique_models(names: Sequence[str]) -> None:

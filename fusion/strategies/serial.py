@@ -118,7 +118,8 @@ class Serial(Strategy):
                 survivors = survivors.with_scores(model, Scores(column, reason))
                 at = models.index(model)
                 values[at, rows], why[at, rows] = column, reason
-            given = stage.contributions(method, survivors.only(stage.models), f"fusion {self.name}")
+            weights = weight_vector(f"fusion {self.name}", stage.all_weights, stage.models)
+            given = method.contributions(survivors.only(stage.models), weights)
             parts[rows] = 0.0
             for model, part in zip(stage.models, given.T, strict=True):
                 parts[rows, models.index(model)] = part
@@ -129,7 +130,7 @@ class Serial(Strategy):
             left_at[rows] += 1
         parts[:, -1] = _cascade(scores, left_at, union.offsets, len(self.config.stages))
         judged = Candidates(union.offsets, union.items, values.T, models, why.T)
-        return Fused(judged, scores + parts[:, -1], (*models, "cascade"), parts)
+        return Fused.of(judged, scores + parts[:, -1], (*models, "cascade"), parts)
 
 
 def _best(candidates: Candidates, scores: FloatArray, keep: int) -> npt.NDArray[np.bool_]:

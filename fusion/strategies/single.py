@@ -40,4 +40,4 @@ class Single(Strategy):
         candidates = pool.complete(pool.candidates(), models)
         candidates = candidates.where(~np.isnan(candidates.scores[:, 0]))
         scores = candidates.scores.astype(np.float64)
-        return Fused(candidates, scores[:, 0], models, scores)
+        return Fused.of(candidates, scores[:, 0], models, scores)

@@ -11,7 +11,7 @@ def fused(lengths: list[int], items: list[int], scores: list[float], part: str =
     offsets = np.cumsum([0, *lengths]).astype(np.int64)
     values = np.array(scores, dtype=np.float64)
     candidates = Candidates.bare(offsets, np.array(items, np.int32))
-    return Fused(candidates, values, (part,), values[:, None])
+    return Fused.of(candidates, values, (part,), values[:, None])
 
 
 def test_best_first_ties_by_item_short_lists_stay_short() -> None:

@@ -71,8 +71,7 @@ def test_quick_yaml_from_frames_to_a_table_and_back_from_disk(
     for suffix in ("json", "md", "png"):
         assert (tmp_path / f"leave_last_out.{suffix}").stat().st_size > 500
 
-    window = engine.window
-    assert window is not None
+    (window,) = engine.windows
     past = {seen.fingerprint for seen in window.provenance.values() if seen is not None}
     assert past == {window.past.fingerprint}
     assert past.isdisjoint({engine.data.fingerprint})

@@ -29,7 +29,7 @@ CONTEXT = FitContext(seed=3)
 
 def learned(window: Labelled, **config: Any) -> Learned:
     strategy = Learned({**QUICK, **config}, name="learned")
-    strategy.fit(window, CONTEXT)
+    strategy.fit([window], CONTEXT)
     return strategy
 
 
@@ -161,7 +161,7 @@ def test_the_same_seed_and_any_number_of_threads_give_the_same(window: Labelled)
     one, two = (learned(window, num_threads=n, **quick).fuse(pool) for n in (1, 2))
     np.testing.assert_array_equal(one.scores, two.scores)
     other = Learned({**QUICK, **quick})
-    other.fit(window, FitContext(seed=4))
+    other.fit([window], FitContext(seed=4))
     assert (other.fuse(pool).scores != one.scores).any()
 
 
@@ -174,9 +174,9 @@ def test_a_planted_target_is_refused(window: Labelled, seen: Any) -> None:
     answer = window.labels(window.pool.union)
     planted = with_column(window, "oracle", answer, seen)
     with pytest.raises(LeakageError, match=r"model 'oracle'.* fitted on the window's past"):
-        Learned(QUICK).fit(planted, CONTEXT)
+        Learned(QUICK).fit([planted], CONTEXT)
     # not asked, it does no harm
-    Learned({**QUICK, "models": ["strong", "weak"]}).fit(planted, CONTEXT)
+    Learned({**QUICK, "models": ["strong", "weak"]}).fit([planted], CONTEXT)
 
 
 def test_a_planted_target_would_have_been_believed(window: Labelled) -> None:
@@ -190,7 +190,7 @@ def test_a_planted_target_would_have_been_believed(window: Labelled) -> None:
 
 def test_a_model_without_provenance_is_refused(window: Labelled) -> None:
     with pytest.raises(LeakageError, match=r"'weak'.*no word"):
-        Learned(QUICK).fit(replace(window, provenance={"strong": PAST}), CONTEXT)
+        Learned(QUICK).fit([replace(window, provenance={"strong": PAST})], CONTEXT)
 
 
 def test_future_popularity_is_refused(window: Labelled) -> None:
@@ -199,7 +199,7 @@ def test_future_popularity_is_refused(window: Labelled) -> None:
     all_time = window.pool.popularity * 1000 + np.bincount(window.targets, minlength=200)
     column = all_time[window.pool.union.items]
     with pytest.raises(LeakageError, match="'all_time'"):
-        Learned(QUICK).fit(with_column(window, "all_time", column, EVERYTHING), CONTEXT)
+        Learned(QUICK).fit([with_column(window, "all_time", column, EVERYTHING)], CONTEXT)
 
 
 @BLENDS
@@ -374,5 +374,5 @@ def test_a_window_of_other_models(window: Labelled) -> None:
     with pytest.raises(
         ConfigError, match="fusion Learned: expected one of the models strong, other"
     ):
-        fused_by.fit(replace(window, pool=window.pool.with_union(renamed)), CONTEXT)
+        fused_by.fit([replace(window, pool=window.pool.with_union(renamed))], CONTEXT)
     assert isinstance(renamed, Candidates)

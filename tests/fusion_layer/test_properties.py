@@ -16,6 +16,7 @@ from fusion.protocols import Fused, Strategy
 from fusion.strategies.parallel import Parallel
 from fusion.strategies.serial import Serial
 
+SILENT = {"timed_out": "nan", "filtered": "nan"}
 METHODS: dict[str, Any] = {
     "rrf": "rrf",
     "rrf_7": {"name": "rrf", "k": 7},
@@ -24,7 +25,7 @@ METHODS: dict[str, Any] = {
     "wsum": "weighted_sum",
     "wsum_z": {"name": "weighted_sum", "normalization": "z_score"},
     "wsum_rank": {"name": "weighted_sum", "normalization": "rank"},
-    "wsum_omit": {"name": "weighted_sum", "missing": "omit"},
+    "wsum_omit": {"name": "weighted_sum", "missing": SILENT},
 }
 STRATEGIES: dict[str, Strategy] = {
     name: Parallel({"method": method}) for name, method in METHODS.items()

@@ -21,6 +21,7 @@ from fusion.strategies.parallel import Parallel
 pytestmark = pytest.mark.filterwarnings("ignore:unsafe cast from uint64 to int64:Warning")
 
 GONE = Missing.NOT_RETRIEVED
+SILENT = {"timed_out": "nan", "filtered": "nan"}
 MODELS = ("a", "b", "c")
 WEIGHTS = {"a": 0.5, "b": 2.0, "c": 1.25}
 Fusion = dict[tuple[str, str], float]
@@ -92,7 +93,11 @@ SAME = pytest.mark.parametrize(
         ({"method": "weighted_sum", "weights": WEIGHTS}, "wsum", "min-max"),
         (
             {
-                "method": {"name": "weighted_sum", "normalization": "rank", "missing": "omit"},
+                "method": {
+                    "name": "weighted_sum",
+                    "normalization": "rank",
+                    "missing": SILENT,
+                },
                 "weights": WEIGHTS,
             },
             "wsum",
@@ -100,7 +105,11 @@ SAME = pytest.mark.parametrize(
         ),
         (
             {
-                "method": {"name": "weighted_sum", "normalization": "z_score", "missing": "omit"},
+                "method": {
+                    "name": "weighted_sum",
+                    "normalization": "z_score",
+                    "missing": SILENT,
+                },
                 "weights": WEIGHTS,
             },
             "wsum",

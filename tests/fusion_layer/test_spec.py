@@ -10,7 +10,17 @@ from fusion.strategies.merging import MethodSpec
 
 def test_a_name_is_the_mapping_with_every_default() -> None:
     spec = MethodSpec.model_validate("rrf")
-    assert spec.model_dump() == {"name": "rrf", "weights": {}, "k": 60.0}
+    assert spec.model_dump() == {
+        "name": "rrf",
+        "weights": {},
+        "k": 60.0,
+        "missing": {
+            "not_retrieved": "complete",
+            "cold": "nan",
+            "timed_out": "nan",
+            "filtered": "nan",
+        },
+    }
     assert MethodSpec.model_validate(spec.model_dump()) == spec
     assert MethodSpec.model_validate_json(spec.model_dump_json(), strict=True) == spec
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from fusion.candidates import Missing
 from fusion.methods.weighted_sum import WeightedSum
 
+SILENT = {"timed_out": "nan", "filtered": "nan"}
 GONE, COLD, LATE, CUT = (
     Missing.NOT_RETRIEVED,
     Missing.COLD,
@@ -35,7 +36,7 @@ def test_a_censored_score_is_the_lowest_given_and_a_cold_one_is_none(reason: Mis
 
 def test_omit_adds_nothing() -> None:
     lists = candidates_of([{1: (2,), 2: (6,), 3: (GONE,)}])
-    omit = WeightedSum({"normalization": "z_score", "missing": "omit"})
+    omit = WeightedSum({"normalization": "z_score", "missing": SILENT})
     np.testing.assert_array_equal(omit.contributions(lists, np.ones(1)).ravel(), [-1, 1, 0])
 
 
@@ -52,7 +53,7 @@ def test_a_list_of_one_item_says_that_it_listed_it() -> None:
         ({"normalization": "minmax"}, ("normalization",)),
         ({"normalization": {"name": "minmax"}}, ("normalization", "name")),
         ({"normalization": {"name": "min_max", "power": 2}}, ("normalization", "power")),
-        ({"missing": "zero"}, ("missing",)),
+        ({"missing": {"cold": "zero"}}, ("missing", "cold")),
         ({"weights": {}}, ("weights",)),
     ],
 )

@@ -1,0 +1,197 @@
+"""What the fusion methods share: a worth for each score, a rule for missing ones, one sum a row."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from fusion.artifacts import floats_from_json, floats_to_json
+from fusion.candidates import Candidates, Missing
+from fusion.methods.spec import NormalizationSpec
+from fusion.missing import MissingPolicy
+from fusion.normalizations.segments import FloatArray, extremes
+from fusion.protocols import ComponentConfig, Method
+
+__all__ = [
+    "CHUNK",
+    "MethodConfig",
+    "ScoreConfig",
+    "ScoreMethod",
+    "WorthMethod",
+    "chunks",
+    "fill_lowest",
+]
+
+#: rows worked on at once: what a method allocates for them stays in the processor's cache
+CHUNK = 16_384
+
+
+class MethodConfig(ComponentConfig):
+    """Settings that every built-in method has."""
+
+    missing: MissingPolicy = Field(
+        default_factory=MissingPolicy,
+        description="what stands for a score that is missing, a rule for each reason",
+    )
+
+
+class ScoreConfig(MethodConfig):
+    """Settings of a method that merges normalised scores."""
+
+    normalization: NormalizationSpec = Field(
+        default_factory=lambda: NormalizationSpec(name="min_max"),
+        description="puts the models on one scale",
+        json_schema_extra={"default": "min_max"},
+    )
+
+
+class WorthMethod(Method):
+    """A method in two steps: what each score is worth, and how the worths of a row are merged.
+
+    Between the two the policy of missing scores (``missing`` in the config) puts a worth where a
+    score is missing, so that each policy works with each method.
+    """
+
+    Config = MethodConfig
+
+    def __init__(self, config: object = None, *, name: str | None = None) -> None:
+        super().__init__(config, name=name)  # type: ignore[arg-type]
+        #: reason -> (M,) worth of a missing score, in the order of the models in `fit`
+        self._priors: dict[Missing, FloatArray] = {}
+
+    @property
+    def missing(self) -> MissingPolicy:
+        """What stands for missing scores."""
+        policy: MissingPolicy = self.config.missing
+        return policy
+
+    @property
+    def learns(self) -> bool:
+        """Whether `fit` must be called before the method is used."""
+        return self.missing.learns
+
+    @abstractmethod
+    def worth(self, candidates: Candidates) -> FloatArray:
+        """(M, N) float64, new memory: what each score is worth; NaN where there is no score."""
+
+    @abstractmethod
+    def combine(self, worth: FloatArray, weights: FloatArray) -> FloatArray:
+        """(M, N) float64 without NaN: what each model gives to each row's fused score.
+
+        Args:
+            worth: (M, N), NaN where a model says nothing; may be changed in place.
+            weights: (M,), never negative; a model of weight 0 is as one that is not there.
+        """
+
+    def contributions(self, candidates: Candidates, weights: FloatArray) -> FloatArray:
+        """(N, M) float64: what each model gives to the fused score of each row."""
+        worth = self.worth(candidates)
+        self._fill(worth, candidates)
+        return self.combine(worth, weights).T
+
+    def _fill(self, worth: FloatArray, candidates: Candidates) -> None:
+        censored = self.missing.reasons("lowest")
+        if censored:
+            fill_lowest(worth, candidates, censored)
+        for reason in self.missing.reasons("prior"):
+            for m in range(len(worth)):
+                gone = candidates.why[:, m] == reason
+                np.copyto(worth[m], self._priors[reason][m], where=gone)
+
+    def fit(self, candidates: Candidates, labels: npt.NDArray[np.float32]) -> None:
+        """Learn the priors of missing scores, where the policy has any."""
+        if self.missing.learns:
+            from fusion.methods.priors import priors_of
+
+            worth = self.worth(candidates)
+            self._priors = {
+                reason: priors_of(worth, candidates.why == reason, labels)
+                for reason in self.missing.reasons("prior")
+            }
+
+    def state(self) -> dict[str, Any]:
+        """What was learnt, as JSON knows it."""
+        if not self._priors:
+            return {}
+        return {"priors": {r.name.lower(): floats_to_json(p) for r, p in self._priors.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave."""
+        self._priors = {
+            Missing[name.upper()]: floats_from_json(values)
+            for name, values in state.get("priors", {}).items()
+        }
+
+
+class ScoreMethod(WorthMethod):
+    """A method whose worths are normalised scores."""
+
+    Config = ScoreConfig
+
+    def __init__(self, config: object = None, *, name: str | None = None) -> None:
+        super().__init__(config, name=name)
+        self._normalization = self.config.normalization.build()
+
+    @property
+    def learns(self) -> bool:
+        """Whether the normalisation or the rule for missing scores needs out-of-window scores."""
+        return super().learns or self._normalization.learns
+
+    def worth(self, candidates: Candidates) -> FloatArray:
+        """(M, N) float64: the normalised scores."""
+        scores: FloatArray = self._normalization.normalize(candidates)
+        return np.ascontiguousarray(scores.T)
+
+    def fit(self, candidates: Candidates, labels: npt.NDArray[np.float32]) -> None:
+        """Fit the normalisation first, then what stands for missing scores on its scale."""
+        if self._normalization.learns:
+            self._normalization.fit(candidates, labels)
+        super().fit(candidates, labels)
+
+    def state(self) -> dict[str, Any]:
+        """What was learnt, as JSON knows it."""
+        own = super().state()
+        return {**own, "normalization": self._normalization.state()} if self.learns else own
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave."""
+        super().restore(state)
+        if "normalization" in state:
+            self._normalization.restore(state["normalization"])
+
+
+def chunks(candidates: Candidates, rows: int = CHUNK) -> Iterator[tuple[int, int]]:
+    """Ranges of whole queries, each of at most ``rows`` rows, or of one longer query.
+
+    No number of a query depends on another query, so working range by range changes nothing and
+    bounds the memory.
+    """
+    offsets = candidates.offsets
+    start = 0
+    while start < candidates.n_queries:
+        stop = int(np.searchsorted(offsets, offsets[start] + rows, side="right")) - 1
+        stop = min(max(stop, start + 1), candidates.n_queries)
+        yield start, stop
+        start = stop
+
+
+def fill_lowest(worth: FloatArray, candidates: Candidates, reasons: tuple[Missing, ...]) -> None:
+    """Replace the missing of ``worth`` (M, N), in place, by the lowest of its model in the query.
+
+    Only where the reason is one of ``reasons``; a model without a number in the query keeps NaN.
+    Where all numbers of a model in the query are equal, they tell only listed from not listed: the
+    not listed get 0, or that number if it is lower, lest a list of one item say the same of every
+    item.
+    """
+    for m, column in enumerate(worth):
+        why = candidates.why[:, m]
+        censored = np.isin(why, reasons) if why.any() else np.zeros(0, bool)
+        if censored.any():
+            low, high = extremes(column, candidates.offsets)
+            floor = np.where(low == high, np.minimum(low, 0.0), low)
+            np.copyto(column, np.repeat(floor, candidates.lengths), where=censored)
