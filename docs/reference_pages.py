@@ -23,6 +23,8 @@ OPEN_SECTIONS = {
     "fusion": "[fusion](#fusion)",
     "fusions": "mapping, name to [fusion](#fusion)",
     "data": "[data](#data) or null",
+    "after": "list of [steps](#after)",
+    "tournament": "[tournament](#tournament) or null",
 }
 #: defaults that are made by a function, which a schema does not show
 OPEN_DEFAULTS = {
@@ -31,12 +33,15 @@ OPEN_DEFAULTS = {
     "fusion": "`{mode: parallel}`",
     "stacking": "its defaults",
     "evaluation": "its defaults",
+    "serving": "its defaults",
 }
 
 
 def configuration() -> str:
     """The page of every YAML key."""
     from fusion.config import EngineConfig, EvaluationConfig, StackingConfig
+    from fusion.config_serving import ServingConfig
+    from fusion.config_tournament import TournamentConfig
     from fusion.data.load import AmazonData, MovielensData, TablesData
     from fusion.registry import known, resolve
 
@@ -55,6 +60,12 @@ def configuration() -> str:
         "## evaluation",
         doc(EvaluationConfig),
         *table(EvaluationConfig, sections=True),
+        "## serving",
+        doc(ServingConfig),
+        *table(ServingConfig, sections=True),
+        "## tournament",
+        doc(TournamentConfig),
+        *table(TournamentConfig, sections=True),
         "## data",
         "Where the data lies; `source` says which other keys there are. Relative paths start from "
         "the folder of the YAML file.",
@@ -77,7 +88,9 @@ def configuration() -> str:
         (
             "fusion",
             "strategies",
-            "`mode` says which strategy; left out, it is `parallel`. `module:Class` works too.",
+            "`mode` says which strategy; left out, it is `parallel`. `module:Class` works too. "
+            "Any fusion may also have `fusions` (mapping, name to fusion: fusions below it, which it knows as "
+            "models) and `keep` (only so many best candidates of a query stay).",
         ),
         (
             "methods",
@@ -89,6 +102,16 @@ def configuration() -> str:
             "normalizations",
             "normalizations",
             "In `normalization:` of a method: a name, or a mapping of `name` and the keys below.",
+        ),
+        (
+            "stackers",
+            "stackers",
+            "In `stacker:` of `learned`: a name, or a mapping of `name` and the keys below.",
+        ),
+        (
+            "after",
+            "steps",
+            "A list, applied in its order: each a name, or a mapping of `name` and the keys below.",
         ),
     )
     for title, group, text in groups:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["recover", "replace_folder"]
+__all__ = ["recover", "replace_folder", "write_text"]
 
 #: renameat2(2) of Linux: paths relative to the current folder; exchange the two names
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -41,6 +41,23 @@ def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(aside, ignore_errors=True)  # the old one, or what was not finished
         if lock is not None:
             os.close(lock)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Make ``path`` a file that holds ``text`` in UTF-8: the old one or the new, never half of it.
+
+    Folders on the way are made.
+
+    Raises:
+        OSError: the disk refuses; ``path`` is then what it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        aside.write_text(text, "utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def recover(path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusion._version import __version__
+from fusion.atomic import write_text
 from fusion.candidates import Candidates
 from fusion.config import EngineConfig, EvaluationConfig
 from fusion.data.dataset import Dataset
@@ -272,15 +273,11 @@ def _key(fingerprint: Fingerprint, fusions: Mapping[str, Any], k: int, timed: in
 
 
 def _write(out: Path, split: str, run: Benchmark, kept: Path | None) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(run.to_json(), indent=1, allow_nan=False)
     targets = [out / f"{split}.json"]
     if kept is not None and not run.report["cached"]:
-        kept.parent.mkdir(parents=True, exist_ok=True)
         targets.append(kept)
     for target in targets:
-        aside = target.with_suffix(".tmp")
-        aside.write_text(text, "utf-8")
-        aside.replace(target)
-    (out / f"{split}.md").write_text(run.table.markdown(), "utf-8")
+        write_text(target, text)
+    write_text(out / f"{split}.md", run.table.markdown())
     save_plot(run.table, out / f"{split}.png", title=f"{split.replace('_', '-')} split")

@@ -1,4 +1,4 @@
-"""The command line: ``recfusion fit | recommend | evaluate | compare | schema | doctor``.
+"""The command line: ``recfusion fit | recommend | evaluate | compare | explain-config | ...``.
 
 Results go to standard output, progress to standard error. What a user can mend is one red line and
 exit status 2; ``RECFUSION_DEBUG=1`` shows the traceback. Everything heavy is imported inside the
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fusion.data.dataset import Dataset
     from fusion.evaluation.result import Result
     from fusion.evaluation.table import Table
-    from fusion.recommendation import Recommendation
+    from fusion.recommendation import Recommendations
 
 __all__ = ["app", "main"]
 
@@ -123,8 +123,17 @@ def recommend(
         bool, typer.Option("--include-seen", help="Allow items of the history.")
     ] = False,
     explain_scores: Annotated[
-        bool, typer.Option("--explain", help="Show what each model gave to each score.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show what each model gave to each score, how each model did, and what rules "
+            "removed.",
+        ),
     ] = False,
+    deadline_ms: Annotated[
+        float | None,
+        typer.Option(help="Answer within so many milliseconds, by fewer models if need be."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend items to a user of a saved engine, or after a history."""
@@ -142,9 +151,10 @@ def recommend(
         k=k,
         history=items if asked_by_history else None,
         exclude_seen=False if include_seen else None,
+        deadline_ms=deadline_ms,
     )
     if as_json:
-        _print_json([_as_dict(one) for one in found])
+        _print_json(found.to_json() if explain_scores else [one.to_json() for one in found])
     else:
         _print_recommendations(found, explain_scores)
 
@@ -178,14 +188,27 @@ def compare(
         typer.Argument(
             metavar="FILE...",
             help="Results (what evaluate --json printed, or the JSON in its --out folder) or "
-            "YAML files, which are evaluated first.",
+            "YAML files, which are evaluated first; or one YAML file with a `tournament:` section.",
         ),
     ],
     split: SplitName = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Tournament: keep report, plots, recommended.yaml and scores here."),
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Put results of one protocol into one table; those of different protocols are refused."""
+    """Say which fusion to ship, by a tournament, or put results of one protocol into one table."""
+    if len(files) == 1 and files[0].suffix in (".yaml", ".yml"):
+        described = _config(files[0])
+        if described.tournament is not None:
+            _tournament(described, files[0], _split(split), out, as_json=as_json, quiet=quiet)
+            return
+    if out is not None:
+        raise ConfigError(
+            explain("--out", "one YAML file with a `tournament:` section", "other files")
+        )
     from fusion.comparison import read_results, side_by_side
 
     sources: dict[str, list[Result]] = {}
@@ -208,6 +231,48 @@ def compare(
         _print_json(table.to_json())
     else:
         _print_table(table)
+
+
+def _tournament(
+    config: EngineConfig,
+    file: Path,
+    split: str | None,
+    out: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from fusion.tournament import run_tournament
+
+    if split is not None:
+        config = config.model_copy(
+            update={"evaluation": config.evaluation.model_copy(update={"split": split})}
+        )
+    data = _data(config, file, progress=not quiet)
+    result = run_tournament(config, data, out=out, progress=not quiet)
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        _print(result.rich())
+
+
+@app.command(name="explain-config")
+def explain_config(
+    config: ConfigFile,
+    form: Annotated[
+        str, typer.Option("--format", metavar="text|mermaid|svg", help="How to draw it.")
+    ] = "text",
+    out: Annotated[Path | None, typer.Option(help="Write the drawing to this file.")] = None,
+) -> None:
+    """Draw the tree of models and fusions that CONFIG describes; nothing is fitted."""
+    from fusion.atomic import write_text
+    from fusion.drawing import draw
+
+    drawn = draw(_config(config), form)
+    if out is None:
+        typer.echo(drawn)
+    else:
+        write_text(out, drawn)
 
 
 @app.command()
@@ -264,16 +329,6 @@ def _split(name: str | None) -> str | None:
     return None if name is None else name.replace("-", "_")
 
 
-def _as_dict(one: Recommendation) -> dict[str, Any]:
-    return {
-        "item_id": one.item_id,
-        "title": one.title,
-        "score": one.score,
-        "rank": one.rank,
-        "contributions": dict(one.contributions),
-    }
-
-
 def _print(renderable: Any) -> None:
     from rich.console import Console
 
@@ -299,7 +354,7 @@ def _print_table(table: Table) -> None:
     _print(table.rich())
 
 
-def _print_recommendations(found: list[Recommendation], explained: bool) -> None:
+def _print_recommendations(found: Recommendations, explained: bool) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -310,6 +365,11 @@ def _print_recommendations(found: list[Recommendation], explained: bool) -> None
         row = (str(one.rank), one.item_id, one.title, f"{one.score:.4f}", *given)
         table.add_row(*map(Text, row))
     _print(table)
+    for name, run in found.models.items():
+        if run.status != "ok":
+            _print(Text(f"{name}: {run.status} after {run.ms:.0f} ms; {run.reason}"))
+    for rule, items in found.removed.items() if explained else ():
+        _print(Text(f"{rule}: removed {', '.join(items)}"))
 
 
 if __name__ == "__main__":

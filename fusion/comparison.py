@@ -31,6 +31,9 @@ def read_results(path: Path) -> tuple[list[Result], str]:
         raise DataError(explain(who, wanted, why, "check the path")) from error
     except (ValueError, RecursionError) as error:
         raise DataError(explain(who, wanted, f"no JSON ({error})")) from error
+    if isinstance(value, dict) and value.get("tournament"):
+        do = "open the report.html beside it; tournaments are not put side by side"
+        raise DataError(explain(who, wanted, "the result of a tournament", do))
     try:
         return [Result.from_json(one) for one in value["results"]], str(value["table"]["primary"])
     except (KeyError, TypeError, AttributeError) as error:

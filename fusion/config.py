@@ -29,6 +29,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
+from fusion.after.pipeline import StepSpec
 from fusion.config_checks import cross_faults, names_at
 from fusion.config_components import (
     DEFAULT_FUSION,
@@ -42,6 +43,8 @@ from fusion.config_components import (
     make,
 )
 from fusion.config_errors import Fault, Positions, config_error, faults_of, worded
+from fusion.config_serving import ServingConfig
+from fusion.config_tournament import TournamentConfig
 from fusion.protocols import ComponentConfig, Ranker, Retriever, Strategy
 from fusion.yaml_source import read_yaml
 
@@ -124,6 +127,10 @@ class EngineConfig(ComponentConfig):
         default_factory=StackingConfig,
         description="the window a learned fusion learns from; null = none",
     )
+    after: tuple[StepSpec, ...] = Field(
+        (),
+        description="what happens to the fused list, in this order: rules, diversity, exploration",
+    )
     fallback: str | None = Field(
         None, description="the retriever that answers for users without history; null = an error"
     )
@@ -134,6 +141,12 @@ class EngineConfig(ComponentConfig):
     evaluation: EvaluationConfig = Field(
         default_factory=EvaluationConfig,
         description="how the command line and the benchmarks measure",
+    )
+    serving: ServingConfig = Field(
+        default_factory=ServingConfig, description="what the engine does while it answers"
+    )
+    tournament: TournamentConfig | None = Field(
+        None, description="what `recfusion compare` lets compete; null = no tournament"
     )
 
     _base_folder: Path | None = PrivateAttr(None)
@@ -232,9 +245,11 @@ class EngineConfig(ComponentConfig):
         """SHA-256 of the engine's meaning, defaults included.
 
         Without ``data`` and ``evaluation``: the data set and the protocol have hashes of their own
-        in a result's fingerprint, and one engine may be measured on several.
+        in a result's fingerprint, and one engine may be measured on several. Without ``serving``
+        and ``tournament``: they change no answer of models that work.
         """
-        meaning = {k: v for k, v in self.to_dict().items() if k not in ("data", "evaluation")}
+        other = ("data", "evaluation", "serving", "tournament")
+        meaning = {k: v for k, v in self.to_dict().items() if k not in other}
         text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

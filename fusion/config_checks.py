@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from fusion.config_components import class_of, filled_component, make, with_mode
+from fusion.config_components import class_of, filled_component, make, tree_keys, with_mode
 from fusion.config_errors import Fault, Path, nearest, worded
 from fusion.errors import ConfigError, RecfusionError
 from fusion.protocols import Strategy
@@ -33,11 +33,13 @@ def names_at(root: type[BaseModel], raw: Any, path: Path) -> list[str]:
         section = str(path[0])
         extra: list[str] = []
         in_models = section in ("retrievers", "rankers") and depth == 1
-        in_fusions = path[:2] == ("evaluation", "fusions") and depth == 2
+        # a fusion stands under this key, or under a name in a mapping of this key, at any depth
+        is_fusion = part == "fusion" or (depth > 0 and path[depth - 1] == "fusions")
         if in_models and isinstance(here, dict):
             model, extra = _config_of(section, {"type": part, **here}), ["type"]
-        elif in_fusions or path[: depth + 1] == ("fusion",):
-            model, extra = _config_of("fusion", with_mode(here)), ["mode"]
+        elif is_fusion:
+            model = _config_of("fusion", with_mode(here))
+            extra = ["mode", *(tree_keys(model) if model is not None else ())]
         elif path[: depth + 1] == ("data",):
             from fusion.data.load import DataConfig
 
@@ -67,7 +69,7 @@ def _member(union: type[BaseModel], raw: Any) -> type[BaseModel] | None:
 
 
 def _names_of_named(model: type[BaseModel] | None, raw: Any) -> list[str]:
-    """The fields of a component inside another one; see `fusion.methods.spec.Spec`."""
+    """The fields of a component inside another one; see `fusion.spec.Spec`."""
     group = getattr(model, "group", "")
     name = raw.get("name") if isinstance(raw, dict) else None
     if group not in GROUPS or not isinstance(name, str):
@@ -119,10 +121,20 @@ def cross_faults(raw: Any) -> Iterator[Fault]:
     if retrievers:
         models = (*retrievers, *rankers)
         yield from _fusion_faults(("fusion",), raw.get("fusion", {}), models, raw)
-        evaluation = raw.get("evaluation")
-        fusions = evaluation.get("fusions") if isinstance(evaluation, dict) else None
-        for name, fusion in fusions.items() if isinstance(fusions, dict) else ():
-            yield from _fusion_faults(("evaluation", "fusions", name), fusion, models, raw)
+        for section in ("evaluation", "tournament"):
+            fusions = _at(raw, section, "fusions")
+            for name, fusion in fusions.items() if isinstance(fusions, dict) else ():
+                yield from _fusion_faults((section, "fusions", name), fusion, models, raw)
+        shadow = _at(raw, "serving", "shadow", "fusion")
+        if shadow is not None:
+            yield from _fusion_faults(("serving", "shadow", "fusion"), shadow, models, raw)
+
+
+def _at(raw: Any, *path: str) -> Any:
+    """What stands at ``path``; ``None`` where nothing does."""
+    for part in path:
+        raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
 
 
 def _fusion_faults(
@@ -136,7 +148,44 @@ def _fusion_faults(
     if strategy.learns and "stacking" in raw and raw["stacking"] is None:
         hint = "leave `stacking:` out for the default window"
         yield Fault(path, worded(f"a stacking window for {params['mode']}", "stacking: null", hint))
-    try:
-        strategy.uses(models)
-    except ConfigError as error:
-        yield Fault(path, str(error))
+    yield from _name_faults(path, params, models)
+
+
+def _name_faults(path: Path, params: dict[str, Any], names: tuple[str, ...]) -> Iterator[Fault]:
+    """The names that a fusion, or one inside it, does not know: at the innermost that says them.
+
+    Args:
+        path: of the fusion.
+        params: complete.
+        names: what a fusion that stands there may name.
+    """
+    below: dict[str, Any] = params.get("fusions", {})
+    found: list[Fault] = []
+    for name in below:
+        if name in names:
+            message = worded("a name that no model has", repr(name), "give this fusion another")
+            found.append(Fault((*path, "fusions", name), message, at_key=True))
+    for name, child in below.items():
+        found += _name_faults((*path, "fusions", name), child, names)
+    for at, inner in _inner_fusions({k: v for k, v in params.items() if k != "fusions"}):
+        found += _name_faults((*path, *at), inner, (*below, *names))
+    if not found:  # else the fusion around them would say the same again
+        who = path[-1] if len(path) > 1 and path[-2] == "fusions" else params["mode"]
+        try:
+            cast(Strategy, make("fusion", str(who), params)).uses(names)
+        except ConfigError as error:
+            found.append(Fault(path, str(error)))
+    yield from found
+
+
+def _inner_fusions(value: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The complete fusions under a key ``fusion``, as stages have them, and where they stand."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key == "fusion" and isinstance(part, dict) and "mode" in part:
+                yield (*path, key), part
+            else:
+                yield from _inner_fusions(part, (*path, key))
+    elif isinstance(value, list):
+        for at, part in enumerate(value):
+            yield from _inner_fusions(part, (*path, at))

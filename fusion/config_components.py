@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from fusion.config_errors import worded
@@ -26,17 +34,19 @@ __all__ = [
     "Params",
     "Rankers",
     "Retrievers",
+    "TreeKeys",
     "class_of",
     "custom_fault",
     "filled",
     "filled_component",
     "make",
+    "tree_keys",
     "with_mode",
     "with_types",
 ]
 
 #: names of contributions that are no model's
-RESERVED = frozenset({"context", "baseline", "cascade"})
+RESERVED = frozenset({"context", "baseline", "boost", "cascade"})
 #: reciprocal rank fusion over everything the models say: it needs no learning and no tuning
 DEFAULT_FUSION: Mapping[str, Any] = MappingProxyType({"mode": "parallel"})
 #: config section -> the group of its components in the registry
@@ -68,7 +78,28 @@ def filled_component(section: str, raw: dict[str, Any]) -> dict[str, Any]:
     """``raw`` with every default of the component that it names; likewise."""
     key = KEY_OF[section]
     config = class_of(section, raw).Config
-    return {key: raw[key], **filled(config, {k: v for k, v in raw.items() if k != key})}
+    own = {k: v for k, v in raw.items() if k != key}
+    if section != "fusion":
+        return {key: raw[key], **filled(config, own)}
+    found = filled(_with_tree_keys(config), own)
+    # a tree key that says nothing is left out: one meaning, one spelling
+    silent = [k for k in tree_keys(config) if not found[k]]
+    return {key: raw[key], **{k: v for k, v in found.items() if k not in silent}}
+
+
+def tree_keys(config: type[BaseModel]) -> tuple[str, ...]:
+    """The keys of `TreeKeys` that a strategy with ``config`` has not itself."""
+    return tuple(name for name in TreeKeys.model_fields if name not in config.model_fields)
+
+
+@cache
+def _with_tree_keys(config: type[BaseModel]) -> type[BaseModel]:
+    more = {name: TreeKeys.model_fields[name] for name in tree_keys(config)}
+    fields: dict[str, Any] = {name: (info.annotation, info) for name, info in more.items()}
+    for name, info in more.items():
+        if info.metadata:
+            fields[name] = (Annotated[(info.annotation, *info.metadata)], info)
+    return create_model(config.__name__, __base__=config, __doc__=config.__doc__, **fields)
 
 
 def class_of(section: str, raw: dict[str, Any]) -> type[Component]:
@@ -92,10 +123,20 @@ def class_of(section: str, raw: dict[str, Any]) -> type[Component]:
 
 
 def make(section: str, name: str, params: Mapping[str, Any]) -> Component:
-    """A new component called ``name`` from what `filled_component` gave."""
+    """A new component called ``name`` from what `filled_component` gave.
+
+    A fusion over other fusions, or one that is cut off, is a `fusion.strategies.tree.Tree`.
+    """
     key = KEY_OF[section]
+    kind = class_of(section, dict(params))
     own = {k: v for k, v in params.items() if k != key}
-    return class_of(section, dict(params))(own, name=name)
+    if section == "fusion":
+        tree = {k: own.pop(k) for k in tree_keys(kind.Config) if k in own}
+        if any(tree.values()):
+            return resolve("strategies", "tree")(
+                {"fusion": {key: params[key], **own}, **tree}, name=name
+            )
+    return kind(own, name=name)
 
 
 def with_types(raw: Any) -> Any:
@@ -140,3 +181,16 @@ Rankers = Annotated[
 Fusion = Annotated[
     Params, BeforeValidator(with_mode), AfterValidator(partial(filled_component, "fusion"))
 ]
+
+
+class TreeKeys(BaseModel):
+    """The keys that any fusion may have, whatever its mode; see `fusion.strategies.tree.Tree`."""
+
+    fusions: dict[Name, Fusion] = Field(
+        default_factory=dict,
+        description="fusions below this one: name -> a fusion; this one knows them as models by "
+        "their names",
+    )
+    keep: int | None = Field(
+        None, ge=1, description="only so many best candidates of a query stay; null = all"
+    )

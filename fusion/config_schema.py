@@ -15,7 +15,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from fusion.config import EngineConfig
-from fusion.config_components import DEFAULT_FUSION, GROUP_OF, KEY_OF, RESERVED
+from fusion.config_components import (
+    DEFAULT_FUSION,
+    GROUP_OF,
+    KEY_OF,
+    RESERVED,
+    TreeKeys,
+    tree_keys,
+)
 from fusion.data.load import DataConfig
 from fusion.errors import ConfigError, explain
 from fusion.registry import known, resolve
@@ -36,7 +43,7 @@ def json_schema() -> dict[str, Any]:
         for section, group in GROUP_OF.items()
         for name in sorted(known(group))
     }
-    models: list[type[BaseModel]] = [EngineConfig, DataConfig, *configs.values()]
+    models: list[type[BaseModel]] = [EngineConfig, DataConfig, TreeKeys, *configs.values()]
     refs, described = models_json_schema(
         [(model, "validation") for model in dict.fromkeys(models)],
         ref_template="#/$defs/{model}",
@@ -50,6 +57,9 @@ def json_schema() -> dict[str, Any]:
         own = copy.deepcopy(definitions[key_of(config)])
         own["title"] = f"{section}: {name}"
         own["properties"] = {KEY_OF[section]: {"const": name}, **own.get("properties", {})}
+        if section == "fusion":
+            keys = definitions[key_of(TreeKeys)]["properties"]
+            own["properties"] |= {key: copy.deepcopy(keys[key]) for key in tree_keys(config)}
         definitions[f"{section}.{name}"] = own
 
     schema = definitions.pop(key_of(EngineConfig))
@@ -61,14 +71,24 @@ def json_schema() -> dict[str, Any]:
     definitions["fusion"] = {"anyOf": _choices("fusion", strategies, str(DEFAULT_FUSION["mode"]))}
     properties["fusion"] = {"$ref": "#/$defs/fusion"}
     properties["data"] = {"anyOf": [refs[DataConfig, "validation"], {"type": "null"}]}
-    evaluation = definitions["EvaluationConfig"]["properties"]
-    evaluation["fusions"] = _named(evaluation["fusions"]) | {
-        "additionalProperties": {"$ref": "#/$defs/fusion"}
-    }
+    for definition in definitions.values():
+        _refer_to_fusions(definition.get("properties", {}))
 
     schema = {"$schema": _DRAFT, **schema, "title": "recfusion configuration"}
     schema["$defs"] = {k: v for k, v in definitions.items() if _used(k, schema, definitions)}
     return schema
+
+
+def _refer_to_fusions(properties: dict[str, Any]) -> None:
+    """Say what stands under ``fusion`` and ``fusions``, which pydantic knows as mappings only."""
+    ref = {"$ref": "#/$defs/fusion"}
+    if "fusion" in properties:
+        own = properties["fusion"]
+        nullable = {"type": "null"} in own.pop("anyOf", [])
+        told = {k: v for k, v in own.items() if k in ("description", "default", "title")}
+        properties["fusion"] = told | ({"anyOf": [ref, {"type": "null"}]} if nullable else ref)
+    if "fusions" in properties:
+        properties["fusions"] = _named(properties["fusions"]) | {"additionalProperties": ref}
 
 
 def _config_of(section: str, name: str) -> type[BaseModel]:

@@ -11,6 +11,8 @@
     ├── UnknownUserError            a user without history, and no fallback configured
     ├── UnknownItemError            an item id that the catalogue does not hold
     ├── NotFittedError              a model asked to score before ``fit``
+    ├── ModelError                  a model that raised, or gave what cannot be scores
+    ├── SwapRefusedError            a fusion that a guard of ``swap`` kept out
     ├── LeakageError                a stacker's score column whose model had seen its label
     ├── FingerprintError            results measured under different protocols put side by side
     ├── ArtifactError               a saved engine that cannot be trusted
@@ -34,8 +36,10 @@ __all__ = [
     "FingerprintError",
     "LeakageError",
     "MissingDataError",
+    "ModelError",
     "NotFittedError",
     "RecfusionError",
+    "SwapRefusedError",
     "UnknownComponentError",
     "UnknownItemError",
     "UnknownUserError",
@@ -92,6 +96,30 @@ class UnknownItemError(RecfusionError, KeyError):
 
 class NotFittedError(RecfusionError, RuntimeError):
     """A model asked to work before ``fit``."""
+
+
+class ModelError(RecfusionError, RuntimeError):
+    """A model that raised while it was asked, or whose answer breaks the contract of `Model`.
+
+    Attributes:
+        model: its name.
+    """
+
+    def __init__(self, message: str, *, model: str = "") -> None:
+        super().__init__(message)
+        self.model = model
+
+
+class SwapRefusedError(RecfusionError, RuntimeError):
+    """A fusion that a guard of `Engine.swap` kept out; the one in force stays.
+
+    Attributes:
+        report: the `fusion.serving.swapping.SwapReport` that it was judged by.
+    """
+
+    def __init__(self, message: str, *, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class LeakageError(RecfusionError, RuntimeError):

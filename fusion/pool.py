@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fusion.candidates import Candidates, Missing, Scores
-from fusion.errors import DataError, explain
+from fusion.errors import DataError, ModelError, explain
 from fusion.normalizations.segments import ranks
 from fusion.progress import track
 from fusion.protocols import Model, Ranker, Retriever
 from fusion.queries import Queries
 from fusion.ragged import segment_rank
+from fusion.serving.asking import Asker
 
 __all__ = ["LivePool", "StoredPool", "top_rows"]
 
@@ -47,6 +48,14 @@ class LivePool:
         depth: ask every retriever for at least so many candidates.
         progress: whether to show a bar over batches of queries.
         batch: how many queries a model is asked at once; bounds memory, changes no score.
+        asker: what is done when a model fails or is late; by default a failure is an error.
+        order: the models in the order in which retrievers are asked; changes no score.
+
+    A model without an answer for the batch, because it failed or is late, has `Missing.TIMED_OUT`
+    in its column, and a retriever then brings no candidates.
+
+    Raises:
+        ModelError: a model failed and the asker does not skip it, or no retriever is left.
     """
 
     def __init__(
@@ -58,9 +67,13 @@ class LivePool:
         depth: int = 0,
         progress: bool = False,
         batch: int = 256,
+        asker: Asker | None = None,
+        order: Sequence[str] = (),
     ) -> None:
         self.queries = queries
         self.popularity = popularity
+        self.asker = asker or Asker()
+        self._order = tuple(order)
         self._models = models
         self._depth, self._progress, self._batch = depth, progress, batch
         self._memo: dict[str, Scores] = {}
@@ -78,13 +91,29 @@ class LivePool:
 
     @cached_property
     def _union(self) -> Candidates:
-        lists = []
-        for name in self.retrievers:
+        names = self.retrievers
+        found: dict[str, Candidates | None] = {}
+        for name in sorted(names, key=self._order.index) if self._order else names:
             model = self._models[name]
             assert isinstance(model, Retriever)
             n = max(model.config.n, self._depth)
-            lists.append(model.retrieve(self.queries, n))
-        return Candidates.union(lists).checked()
+            found[name] = self.asker.retrieve(name, model, self.queries, n, len(self.popularity))
+        if all(answer is None for answer in found.values()):
+            reasons = "; ".join(f"{n}: {self.asker.runs[n].reason}" for n in names)
+            raise ModelError(
+                explain("recommend", "at least one retriever that answers", f"none ({reasons})")
+            )
+        lists = [self._nothing(n) if answer is None else answer for n, answer in found.items()]
+        union = Candidates.union(lists).only(names)
+        for m, name in enumerate(names):
+            if found[name] is None:
+                union.why[:, m] = Missing.TIMED_OUT
+        return union
+
+    def _nothing(self, name: str) -> Candidates:
+        empty = np.empty(0, np.int32)
+        offsets = np.zeros(len(self.queries) + 1, np.int64)
+        return Candidates.single(name, offsets, empty, empty.astype(np.float32))
 
     @cached_property
     def _keys(self) -> npt.NDArray[np.int64]:
@@ -148,10 +177,12 @@ class LivePool:
         for start in track(starts, f"score {name}", total=len(starts), show=self._progress):
             part = busy[start : start + self._batch]
             few = todo.take(part)
-            scores = self._models[name].score(self.queries.take(part), few)
-            checked = few.with_scores(name, scores).checked()
+            scores = self.asker.score(name, self._models[name], self.queries.take(part), few)
+            if scores is None:
+                memo.why[where[todo.offsets[part[0]] :]] = Missing.TIMED_OUT
+                break
             to = where[todo.offsets[part[0]] : todo.offsets[part[-1] + 1]]
-            memo.values[to], memo.why[to] = checked.scores[:, 0], checked.why[:, 0]
+            memo.values[to], memo.why[to] = scores.values, scores.why
         done |= wanted
 
     def take(self, queries: npt.NDArray[np.integer]) -> LivePool:
@@ -163,6 +194,8 @@ class LivePool:
             depth=self._depth,
             progress=self._progress,
             batch=self._batch,
+            asker=self.asker,
+            order=self._order,
         )
 
     def freeze(self) -> StoredPool:
@@ -171,8 +204,16 @@ class LivePool:
         A ranker's column holds its ``top`` rows of the union, and what else it was asked for.
         """
         self.complete(self._union, self.models)
+        return self.so_far()
+
+    def so_far(self) -> StoredPool:
+        """What every model has said up to now; what none was asked for is `Missing.FILTERED`."""
         out = Candidates.bare(self._union.offsets, self._union.items)
         for name in self.models:
+            if name not in self._memo:
+                reason = Missing.TIMED_OUT if self.asker.gone(name) else Missing.FILTERED
+                out = out.with_scores(name, Scores.missing(len(out), reason))
+                continue
             memo, done = self._memo[name], self._done[name]
             values = np.where(done, memo.values, np.float32(np.nan))
             why = np.where(done, memo.why, np.uint8(Missing.FILTERED))

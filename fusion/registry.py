@@ -1,7 +1,8 @@
 """Names to classes through entry points: the one door, for built-ins and third parties alike.
 
 Groups: ``recfusion.retrievers``, ``recfusion.rankers``, ``recfusion.strategies``,
-``recfusion.methods``, ``recfusion.normalizations``. A YAML may also say ``module:Class``.
+``recfusion.methods``, ``recfusion.normalizations``, ``recfusion.stackers``, ``recfusion.steps``. A
+YAML may also say ``module:Class``.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
+from fusion.after.step import Step
 from fusion.errors import ConfigError, UnknownComponentError, explain
 from fusion.protocols import Component, Method, Normalization, Ranker, Retriever, Strategy
+from fusion.stackers.base import Stacker
 
 __all__ = ["GROUPS", "known", "resolve"]
 
@@ -27,6 +30,8 @@ GROUPS: Mapping[str, type[Component]] = MappingProxyType(
         "strategies": Strategy,
         "methods": Method,
         "normalizations": Normalization,
+        "stackers": Stacker,
+        "steps": Step,
     }
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

@@ -7,23 +7,30 @@ everything. So no column ever comes from a model that had seen the label it stan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import logging
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fusion._version import FORMAT_VERSION, __version__
 from fusion.artifacts import read_json, write_json
 from fusion.config import StackingConfig
 from fusion.data.dataset import Dataset
 from fusion.data.splits import Split, leave_last_out, temporal
-from fusion.errors import DataError, explain
+from fusion.errors import ArtifactError, DataError, explain
+from fusion.evaluation.fingerprint import hash_queries
+from fusion.persistence import open_folder, save_folder
 from fusion.pool import StoredPool
 from fusion.pool_storage import load_pool, save_pool
-from fusion.protocols import FitContext, Labelled, Provenance, Windows
+from fusion.protocols import FitContext, Labelled, Model, Provenance, Windows
 
 __all__ = [
+    "cached_window",
     "cut_window",
     "cut_windows",
     "load_windows",
@@ -33,8 +40,15 @@ __all__ = [
 ]
 
 
+log = logging.getLogger(__name__)
+
+
 def cut_windows(config: StackingConfig, data: Dataset, context: FitContext) -> list[Split]:
     """Hold back ``config.windows`` windows, each before the next one; the oldest comes first.
+
+    A window is cut from the train side of the one after it, so no window's answers are among the
+    events that its own models, or those of an older window, are fitted on. The newest window is the
+    same however many there are. ``config.max_queries`` is for each window.
 
     Returns:
         As many splits as the data has events for, perhaps none. The train side of each is the past
@@ -46,7 +60,7 @@ def cut_windows(config: StackingConfig, data: Dataset, context: FitContext) -> l
     found: list[Split] = []
     while len(found) < config.windows:
         try:
-            split = cut_window(config, data, context)
+            split = cut_window(config, data, context, len(found))
         except DataError:
             if not found:
                 raise
@@ -58,8 +72,16 @@ def cut_windows(config: StackingConfig, data: Dataset, context: FitContext) -> l
     return found
 
 
-def cut_window(config: StackingConfig, data: Dataset, context: FitContext) -> Split | None:
+def cut_window(
+    config: StackingConfig, data: Dataset, context: FitContext, before: int = 0
+) -> Split | None:
     """Hold back the window that ``config`` describes.
+
+    Args:
+        config: how.
+        data: the events; those held back are the newest of them.
+        context: draws ``max_queries``.
+        before: the window is so many before the newest; each draws its own queries.
 
     Returns:
         A split whose queries each have one target, at most ``config.max_queries`` of them (drawn
@@ -78,11 +100,53 @@ def cut_window(config: StackingConfig, data: Dataset, context: FitContext) -> Sp
     if len(split.queries) == 0 or len(split.train) == 0:
         return None
     if config.max_queries is not None and len(split.queries) > config.max_queries:
-        chosen = context.rng("stacking window").choice(
-            len(split.queries), config.max_queries, replace=False
-        )
+        name = f"stacking window {-before}" if before else "stacking window"
+        chosen = context.rng(name).choice(len(split.queries), config.max_queries, replace=False)
         split = split.take(np.sort(chosen))
     return split
+
+
+def cached_window(
+    models: Mapping[str, Model],
+    split: Split,
+    context: FitContext,
+    before: str,
+    score: Callable[[], Labelled],
+) -> Labelled:
+    """``score()``, or what it gave in an earlier run of the same models over the same window.
+
+    Without ``context.workdir`` nothing is kept. A kept window that is damaged is scored again.
+
+    Args:
+        models: fitted on ``split.train``; their types and settings belong to the window's identity.
+        split: the window.
+        context: its seed and its working folder.
+        before: fingerprint of the data the models were fitted on before ``split.train``, or "".
+        score: asks the models; gives a window whose pool is a `StoredPool`.
+    """
+    if context.workdir is None:
+        return score()
+    who = [
+        [
+            name,
+            f"{type(m).__module__}:{type(m).__qualname__}",
+            json.loads(m.config.model_dump_json()),
+        ]
+        for name, m in models.items()
+    ]
+    asked = hash_queries(split.queries, split.targets)
+    what = [who, split.train.fingerprint, before, asked, context.seed, __version__, FORMAT_VERSION]
+    key = sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    folder = context.workdir / "windows" / key
+    if folder.is_dir():
+        try:
+            open_folder(folder)
+            return _load_window(folder)
+        except ArtifactError as error:
+            log.warning("the window in %s is scored again: %s", folder, error)
+    window = score()
+    save_folder(folder, lambda to: _save_window(to, window), meta={"kind": "window"})
+    return window
 
 
 def popularity_share(data: Dataset) -> npt.NDArray[np.float64]:

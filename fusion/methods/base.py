@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,12 @@ from pydantic import Field
 
 from fusion.artifacts import floats_from_json, floats_to_json
 from fusion.candidates import Candidates, Missing
-from fusion.methods.spec import NormalizationSpec
+from fusion.errors import NotFittedError, explain
+from fusion.methods.addition import added
 from fusion.missing import MissingPolicy
 from fusion.normalizations.segments import FloatArray, extremes
 from fusion.protocols import ComponentConfig, Method
+from fusion.spec import NormalizationSpec
 
 __all__ = [
     "CHUNK",
@@ -55,14 +57,23 @@ class WorthMethod(Method):
 
     Between the two the policy of missing scores (``missing`` in the config) puts a worth where a
     score is missing, so that each policy works with each method.
+
+    Attributes:
+        by_rank: only the order of each model's scores enters; any rescaling that keeps the order
+            changes nothing.
+        monotone: raising one model's score of an item never lowers the item: neither its fused
+            score nor its place (in a `ScoreMethod` under `MinMax` or `Rank`; other normalisations
+            do not promise it).
     """
 
     Config = MethodConfig
+    by_rank: ClassVar[bool] = False
+    monotone: ClassVar[bool] = False
 
     def __init__(self, config: object = None, *, name: str | None = None) -> None:
         super().__init__(config, name=name)  # type: ignore[arg-type]
-        #: reason -> (M,) worth of a missing score, in the order of the models in `fit`
-        self._priors: dict[Missing, FloatArray] = {}
+        #: reason -> model -> worth of a missing score
+        self._priors: dict[Missing, dict[str, float]] = {}
 
     @property
     def missing(self) -> MissingPolicy:
@@ -79,29 +90,63 @@ class WorthMethod(Method):
     def worth(self, candidates: Candidates) -> FloatArray:
         """(M, N) float64, new memory: what each score is worth; NaN where there is no score."""
 
-    @abstractmethod
+    def settle(self, worth: FloatArray, candidates: Candidates) -> None:
+        """Put the method's own rule where ``worth`` (M, N) is still NaN; by default nothing."""
+
     def combine(self, worth: FloatArray, weights: FloatArray) -> FloatArray:
         """(M, N) float64 without NaN: what each model gives to each row's fused score.
+
+        By default ``weight * worth``, and nothing where there is no worth.
 
         Args:
             worth: (M, N), NaN where a model says nothing; may be changed in place.
             weights: (M,), never negative; a model of weight 0 is as one that is not there.
         """
+        if (weights != 1.0).any():
+            worth *= weights[:, None]
+        np.copyto(worth, 0.0, where=np.isnan(worth))
+        return worth
+
+    def merge(self, worth: FloatArray, weights: FloatArray) -> FloatArray:
+        """(N,) float64 without NaN: the fused scores, which the columns of `combine` sum to.
+
+        A method that finds them without contributions does so here: faster, and exact where a sum
+        of parts would round.
+        """
+        return added(self.combine(worth, weights))
+
+    def filled(self, candidates: Candidates) -> FloatArray:
+        """(M, N) float64, new memory: the worths, after the rules for missing scores.
+
+        Raises:
+            NotFittedError: the policy has priors, and `fit` did not see these models.
+        """
+        worth = self.worth(candidates)
+        self._fill(worth, candidates)
+        self.settle(worth, candidates)
+        return worth
 
     def contributions(self, candidates: Candidates, weights: FloatArray) -> FloatArray:
         """(N, M) float64: what each model gives to the fused score of each row."""
-        worth = self.worth(candidates)
-        self._fill(worth, candidates)
-        return self.combine(worth, weights).T
+        return self.combine(self.filled(candidates), weights).T
+
+    def fused(self, candidates: Candidates, weights: FloatArray) -> FloatArray:
+        """(N,) float64: the fused scores; what `contributions` sum to."""
+        return self.merge(self.filled(candidates), weights)
 
     def _fill(self, worth: FloatArray, candidates: Candidates) -> None:
         censored = self.missing.reasons("lowest")
         if censored:
             fill_lowest(worth, candidates, censored)
         for reason in self.missing.reasons("prior"):
-            for m in range(len(worth)):
+            known = self._priors.get(reason, {})
+            for m, model in enumerate(candidates.models):
+                if model not in known:
+                    wanted = f"to be fitted on the scores of {model!r}"
+                    got = ", ".join(known) or "none"
+                    raise NotFittedError(explain(self.name, wanted, got, "call fit first"))
                 gone = candidates.why[:, m] == reason
-                np.copyto(worth[m], self._priors[reason][m], where=gone)
+                np.copyto(worth[m], known[model], where=gone)
 
     def fit(self, candidates: Candidates, labels: npt.NDArray[np.float32]) -> None:
         """Learn the priors of missing scores, where the policy has any."""
@@ -110,7 +155,13 @@ class WorthMethod(Method):
 
             worth = self.worth(candidates)
             self._priors = {
-                reason: priors_of(worth, candidates.why == reason, labels)
+                reason: dict(
+                    zip(
+                        candidates.models,
+                        priors_of(worth, candidates.why == reason, labels).tolist(),
+                        strict=True,
+                    )
+                )
                 for reason in self.missing.reasons("prior")
             }
 
@@ -118,13 +169,22 @@ class WorthMethod(Method):
         """What was learnt, as JSON knows it."""
         if not self._priors:
             return {}
-        return {"priors": {r.name.lower(): floats_to_json(p) for r, p in self._priors.items()}}
+        return {
+            "priors": {
+                reason.name.lower(): dict(
+                    zip(known, floats_to_json(np.array(list(known.values()))), strict=True)
+                )
+                for reason, known in self._priors.items()
+            }
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` gave."""
         self._priors = {
-            Missing[name.upper()]: floats_from_json(values)
-            for name, values in state.get("priors", {}).items()
+            Missing[name.upper()]: dict(
+                zip(known, floats_from_json(list(known.values())).tolist(), strict=True)
+            )
+            for name, known in state.get("priors", {}).items()
         }
 
 

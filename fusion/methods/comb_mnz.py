@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fusion.methods.base import ScoreMethod
+from fusion.methods.voices import emphasised, heard
 from fusion.normalizations.segments import FloatArray
 
 __all__ = ["CombMNZ"]
@@ -24,9 +23,8 @@ class CombMNZ(ScoreMethod):
     1 gives the paper's.
     """
 
+    monotone = True
+
     def combine(self, worth: FloatArray, weights: FloatArray) -> FloatArray:
         """(M, N) float64: ``n * weight * worth``, 0 for NaN."""
-        voices = (~np.isnan(worth[weights > 0])).sum(axis=0, dtype=np.float64)
-        worth *= weights[:, None]
-        worth *= voices
-        return np.nan_to_num(worth, copy=False, nan=0.0)
+        return emphasised(worth, weights, heard(worth, weights))

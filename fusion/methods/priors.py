@@ -43,7 +43,8 @@ def priors_of(
         rates = (np.add.reduceat(hits, first) + overall) / (counts + 1)
         curve = isotonic_regression(rates, weights=counts).x
         reached = np.flatnonzero(curve >= share)
-        out[m] = distinct[reached[0]] if len(reached) and missing.any() else distinct[0]
-        if missing.any() and not len(reached):
-            out[m] = distinct[-1]
+        if not missing.any():
+            out[m] = distinct[0]
+        else:
+            out[m] = distinct[reached[0]] if len(reached) else distinct[-1]
     return out

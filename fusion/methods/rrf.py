@@ -44,14 +44,11 @@ class RRF(WorthMethod):
     """
 
     Config = RRFConfig
+    by_rank = True
+    monotone = True
 
     def worth(self, candidates: Candidates) -> FloatArray:
         """(M, N) float64, each in (0, 1 / (k + 1)]."""
-        place = np.ascontiguousarray(ranks(candidates).T).astype(np.float64)
+        place = ranks(candidates).T.astype(np.float64)
         place += self.config.k
         return np.divide(1.0, place, out=place)
-
-    def combine(self, worth: FloatArray, weights: FloatArray) -> FloatArray:
-        """(M, N) float64: ``weight * worth``, 0 for NaN."""
-        worth *= weights[:, None]
-        return np.nan_to_num(worth, copy=False, nan=0.0)

@@ -1,4 +1,4 @@
-"""The fused score: a sum that does not depend on the order of the models, in bounded memory."""
+"""The fused scores of any number of queries, in bounded memory, and their explanation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fusion.candidates import Candidates
-from fusion.methods.base import chunks
+from fusion.methods.addition import total
+from fusion.methods.base import WorthMethod, chunks
 from fusion.normalizations.segments import FloatArray
 from fusion.protocols import Explain, Method
 
@@ -16,15 +17,19 @@ __all__ = ["explain_by", "fused_scores", "total"]
 def fused_scores(method: Method, candidates: Candidates, weights: FloatArray) -> FloatArray:
     """(N,) float64: the scores by ``method``, a range of queries at a time.
 
-    The contributions of a range are summed and forgotten, so that what is allocated beside the
-    scores does not grow with the number of queries.
+    What is worked out for a range is forgotten before the next, so that what is allocated beside
+    the scores does not grow with the number of queries.
     """
     out = np.empty(len(candidates))
     at = 0
     for start, stop in chunks(candidates):
-        given = method.contributions(candidates.between(start, stop), weights)
-        out[at : at + len(given)] = total(given)
-        at += len(given)
+        part = candidates.between(start, stop)
+        if isinstance(method, WorthMethod):
+            scores = method.fused(part, weights)
+        else:
+            scores = total(method.contributions(part, weights))
+        out[at : at + len(scores)] = scores
+        at += len(scores)
     return out
 
 
@@ -41,30 +46,3 @@ def explain_by(method: Method, candidates: Candidates, weights: FloatArray) -> E
         return picked
 
     return explain
-
-
-def total(contributions: FloatArray) -> FloatArray:
-    """Each row's sum (N,) of ``contributions`` (N, M), adding the smallest first.
-
-    Floating-point addition depends on its order: ranks 1, 2, 8 by three models and ranks 2, 8, 1
-    must tie under reciprocal ranks, and summed from left to right they may not. Sorted first, rows
-    of the same parts have the same sum to the last bit, whatever the order of the models.
-
-    >>> a, b, c = 1 / 61, 1 / 62, 1 / 68
-    >>> (a + b) + c == (b + c) + a
-    False
-    >>> tied = total(np.array([[a, b, c], [b, c, a]]))
-    >>> bool(tied[0] == tied[1])
-    True
-    """
-    columns = [np.ascontiguousarray(column) for column in contributions.T]
-    # sorted across the columns by exchanging neighbours: all rows at once, whole columns a step
-    for last in range(len(columns) - 1, 0, -1):
-        for left in range(last):
-            low = np.minimum(columns[left], columns[left + 1])
-            columns[left + 1] = np.maximum(columns[left], columns[left + 1])
-            columns[left] = low
-    out = np.zeros(len(contributions))
-    for column in columns:
-        out += column
-    return out

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 from pydantic import Field
 
 from fusion.methods.base import ScoreConfig, ScoreMethod
 from fusion.missing import MissingPolicy
-from fusion.normalizations.segments import FloatArray
 
 __all__ = ["WeightedSum", "WeightedSumConfig"]
 
@@ -30,8 +28,8 @@ class WeightedSum(ScoreMethod):
     - not retrieved: the model is asked for it.
     - filtered, timed out: the model was cut short among the less promising items, so its score is
       taken to be no better than the lowest it gave in the query, and that one stands in
-      (``lowest``; the value is censored, not unknown). ``nan`` adds nothing instead, which on a scale with
-      negative numbers *raises* an item above the model's worst.
+      (``lowest``; the value is censored, not unknown). ``nan`` adds nothing instead, which on a
+      scale with negative numbers *raises* an item above the model's worst.
     - cold: the model cannot know the item or the user, so it says nothing (``nan``).
     - a model without a single score in the query adds nothing to any item of it.
 
@@ -42,8 +40,4 @@ class WeightedSum(ScoreMethod):
     """
 
     Config = WeightedSumConfig
-
-    def combine(self, worth: FloatArray, weights: FloatArray) -> FloatArray:
-        """(M, N) float64: ``weight * worth``, 0 for NaN."""
-        np.multiply(worth, weights[:, None], out=worth)
-        return np.nan_to_num(worth, copy=False, nan=0.0)
+    monotone = True

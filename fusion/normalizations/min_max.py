@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from fusion.candidates import Candidates
+from fusion.normalizations.rowwise import rowwise
 from fusion.normalizations.segments import FloatArray, columns, extremes
 from fusion.protocols import Normalization
 
-__all__ = ["MinMax"]
+__all__ = ["MinMax", "scale"]
 
 
 class MinMax(Normalization):
@@ -33,15 +35,19 @@ class MinMax(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64 in [0, 1]; NaN stays NaN."""
-        lengths = candidates.lengths
         out = np.empty((len(candidates.models), len(candidates)))
-        for m, column in enumerate(columns(candidates)):
-            low, high = extremes(column, candidates.offsets)
-            # float64: the difference of two float32 overflows near the largest ones
-            spread = high - low
-            constant = spread == 0.0
-            np.subtract(column, np.repeat(low, lengths), out=out[m])
-            out[m] /= np.repeat(np.where(constant, 1.0, spread), lengths)
-            if constant.any():
-                out[m] += np.repeat(constant.astype(np.float64), lengths)  # 0 becomes 1
+        for column, scaled in zip(columns(candidates), out, strict=True):
+            scale(column, candidates.offsets, scaled)
         return out.T
+
+
+def scale(column: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], out: FloatArray) -> None:
+    """Write the min-max scores of one model's ``column`` (N,) into ``out`` (N,)."""
+    low, high = extremes(column, offsets)
+    # float64: the difference of two float32 overflows near the largest ones
+    spread = high - low
+    constant = spread == 0.0
+    rowwise(np.subtract, column, low, offsets, out)
+    rowwise(np.divide, out, np.where(constant, 1.0, spread), offsets, out)
+    if constant.any():
+        rowwise(np.add, out, constant.astype(np.float64), offsets, out)  # 0 becomes 1

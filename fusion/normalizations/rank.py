@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fusion.candidates import Candidates
+from fusion.normalizations.rowwise import rowwise
 from fusion.normalizations.segments import FloatArray, ranks, sums
 from fusion.protocols import Normalization
 
@@ -22,9 +23,10 @@ class Rank(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64 in (0, 1]; NaN stays NaN."""
-        place = ranks(candidates)
-        out = np.empty(place.shape[::-1])
-        for m, column in enumerate(place.T):
-            n = np.maximum(sums(~np.isnan(column), candidates.offsets), 1.0)
-            out[m] = 1.0 - (column - 1.0) / np.repeat(n, candidates.lengths)
+        out = ranks(candidates).T.astype(np.float64, order="C")
+        for place in out:
+            n = sums(~np.isnan(place), candidates.offsets)
+            np.subtract(1.0, place, out=place)
+            rowwise(np.divide, place, np.maximum(n, 1.0), candidates.offsets, place)
+        out += 1.0
         return out.T

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fusion.candidates import Candidates
+from fusion.normalizations.rowwise import rowwise
 from fusion.normalizations.segments import FloatArray, columns, sums
 from fusion.protocols import Normalization
 
@@ -23,13 +24,13 @@ class ZScore(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64, mean 0 in each query; NaN stays NaN."""
-        lengths, offsets = candidates.lengths, candidates.offsets
+        offsets = candidates.offsets
         out = np.empty((len(candidates.models), len(candidates)))
-        for m, column in enumerate(columns(candidates)):
+        for column, scaled in zip(columns(candidates), out, strict=True):
             count = np.maximum(sums(~np.isnan(column), offsets), 1.0)
             # float64 holds the sum of equal float32 exactly: their mean is each, their sd is 0
             mean = sums(column, offsets) / count
-            np.subtract(column, np.repeat(mean, lengths), out=out[m])
-            sd = np.sqrt(sums(np.square(out[m]), offsets) / count)
-            out[m] /= np.repeat(np.where(sd > 0.0, sd, 1.0), lengths)
+            rowwise(np.subtract, column, mean, offsets, scaled)
+            sd = np.sqrt(sums(np.square(scaled), offsets) / count)
+            rowwise(np.divide, scaled, np.where(sd > 0.0, sd, 1.0), offsets, scaled)
         return out.T

@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 from fusion.candidates import Candidates, Scores
 from fusion.config_errors import nearest
 from fusion.errors import ConfigError, explain
-from fusion.methods.spec import Spec
 from fusion.normalizations.segments import FloatArray
 from fusion.protocols import ComponentConfig, Labelled, Method, Pool, Windows
+from fusion.spec import Spec
 
 __all__ = [
     "MergeConfig",

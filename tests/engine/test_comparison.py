@@ -66,6 +66,7 @@ def test_an_altered_fingerprint_is_refused(tiny: Dataset, tmp_path: Path) -> Non
         ("", "no JSON"),
         ("[]", "other JSON"),
         ("{}", "other JSON"),
+        ('{"tournament": true, "rows": []}', "the result of a tournament; open the report"),
         ('{"results": [{}]}', "expected"),
         ('{"results": 3, "table": {}}', "other JSON"),
         ("[" * 100_000, "no JSON"),

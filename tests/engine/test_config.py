@@ -342,7 +342,7 @@ HEAD = "retrievers:\n  ease: {}\n"
             id="one name twice",
         ),
         pytest.param(HEAD + "  context: {type: ease}", "3:3: retrievers.context:",
-                     ["a name other than baseline, cascade, context"], id="a reserved name"),
+                     ["a name other than baseline, boost, cascade, context"], id="a reserved name"),
         pytest.param(HEAD + "  My-Ease: {type: ease}", "3:3: retrievers.My-Ease:",
                      ["text that matches pattern"], id="a name of another form"),
         pytest.param("seed: 1", "1:1: retrievers:", ["this key, which has no default"],

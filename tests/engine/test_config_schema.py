@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fusion.config import EngineConfig
-from fusion.config_components import GROUP_OF, KEY_OF
+from fusion.config_components import GROUP_OF, KEY_OF, tree_keys
 from fusion.config_schema import json_schema
 from fusion.registry import known, resolve
 
@@ -58,8 +58,9 @@ def test_every_component_is_described_by_its_own_config(
     schema: dict[str, Any], section: str, name: str
 ) -> None:
     described = schema["$defs"][f"{section}.{name}"]
-    fields = resolve(GROUP_OF[section], name).Config.model_fields
-    assert described["properties"].keys() == {KEY_OF[section], *fields}
+    config = resolve(GROUP_OF[section], name).Config
+    more = tree_keys(config) if section == "fusion" else ()
+    assert described["properties"].keys() == {KEY_OF[section], *config.model_fields, *more}
     assert described["properties"][KEY_OF[section]] == {"const": name}
     assert described["additionalProperties"] is False
 
@@ -84,7 +85,7 @@ def test_names_have_one_form_and_reserved_ones_are_refused(schema: dict[str, Any
     for described in (*(schema["properties"][s] for s in ("retrievers", "rankers")), fusions):
         assert described["propertyNames"] == {
             "pattern": "^[a-z][a-z0-9_]*$",
-            "not": {"enum": ["baseline", "cascade", "context"]},
+            "not": {"enum": ["baseline", "boost", "cascade", "context"]},
         }
         # it would take every name away from what is said of other names
         assert "patternProperties" not in described

@@ -35,7 +35,7 @@ FUSIONS: dict[str, dict[str, Any]] = {
     "sum": {"mode": "parallel", "method": {"name": "weighted_sum", "normalization": "z_score"}},
     "mnz": {"mode": "parallel", "method": "comb_mnz"},
     "serial": SERIAL,
-    "learned": {"mode": "learned"},
+    "learned": {"mode": "learned", "stacker": "linear"},
     "single": {"mode": "single", "model": "ease"},
 }
 
@@ -47,7 +47,7 @@ def engine(tiny: Dataset) -> Engine:
 
 @pytest.fixture(params=FUSIONS)
 def fused(request: pytest.FixtureRequest, engine: Engine) -> Engine:
-    engine.swap({"fusion": FUSIONS[request.param]})
+    engine.swap({"fusion": FUSIONS[request.param]}, check=False)
     return engine
 
 

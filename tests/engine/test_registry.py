@@ -13,11 +13,27 @@ from fusion.protocols import Component
 from fusion.registry import GROUPS, known, resolve
 
 BUILT_IN = {
-    "retrievers": {"dense", "ease", "item_knn", "item_transition", "popularity"},
+    "retrievers": {"dense", "ease", "item_knn", "item_transition", "popularity", "relations"},
     "rankers": {"bert", "gpt"},
-    "strategies": {"learned", "parallel", "serial", "single"},
-    "methods": {"comb_mnz", "rrf", "weighted_sum"},
-    "normalizations": {"min_max", "rank", "z_score"},
+    "strategies": {"learned", "parallel", "serial", "single", "tuned"},
+    "methods": {
+        *("bayes_fuse", "borda", "comb_anz", "comb_gmnz", "comb_max", "comb_med", "comb_min"),
+        *("comb_mnz", "comb_sum", "condorcet", "distribution_based", "isr", "log_isr", "logn_isr"),
+        *("map_fuse", "mixed", "pos_fuse", "power_mean", "prob_fuse", "rbc", "rrf", "seg_fuse"),
+        *("slide_fuse", "weighted_borda", "weighted_condorcet", "weighted_sum", "wmnz"),
+    },
+    "normalizations": {
+        *("beta", "borda", "inverted_min_max", "isotonic", "l2", "log_softmax", "max", "min_max"),
+        *("none", "platt", "quantile", "rank", "softmax", "sum", "z_score"),
+    },
+    "stackers": {
+        *("blend", "gated", "greedy", "lambdamart", "lightgbm_binary", "lightgbm_regression"),
+        *("linear", "logistic"),
+    },
+    "steps": {
+        *("boost", "calibrated", "dpp", "epsilon", "filter", "mmr", "pin", "quota"),
+        *("thompson", "xquad"),
+    },
 }
 ALL = [(group, name) for group, names in BUILT_IN.items() for name in sorted(names)]
 

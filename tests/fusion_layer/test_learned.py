@@ -27,9 +27,15 @@ QUICK = {
 CONTEXT = FitContext(seed=3)
 
 
-def learned(window: Labelled, **config: Any) -> Learned:
-    strategy = Learned({**QUICK, **config}, name="learned")
-    strategy.fit([window], CONTEXT)
+def stacked(**config: Any) -> dict[str, Any]:
+    """The settings of `Learned` where they belong, all others in its blend."""
+    own = {key: config.pop(key) for key in [*config] if key in Learned.Config.model_fields}
+    return {**own, "stacker": {"name": "blend", **QUICK, **config}}
+
+
+def learned(*windows: Labelled, **config: Any) -> Learned:
+    strategy = Learned(stacked(**config), name="learned")
+    strategy.fit(windows, CONTEXT)
     return strategy
 
 
@@ -146,8 +152,14 @@ def test_a_model_that_is_mostly_wrong_is_not_believed_backwards(blend: float) ->
 
 def test_what_is_saved_gives_the_same_scores(fitted: Learned, tmp_path: Path) -> None:
     fitted.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["stacker.json", "trees.txt"]
-    again = Learned(QUICK)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == [
+        "learned.json",
+        "linear/stacker.json",
+        "stacker.json",
+        "trees/stacker.json",
+        "trees/trees.txt",
+    ]
+    again = Learned(stacked())
     again.load(tmp_path)
     pool = window_of(20, seed=1).pool
     before, after = fitted.fuse(pool), again.fuse(pool)
@@ -160,7 +172,7 @@ def test_the_same_seed_and_any_number_of_threads_give_the_same(window: Labelled)
     quick = {"n_estimators": 3, "folds": 0}
     one, two = (learned(window, num_threads=n, **quick).fuse(pool) for n in (1, 2))
     np.testing.assert_array_equal(one.scores, two.scores)
-    other = Learned({**QUICK, **quick})
+    other = Learned(stacked(**quick))
     other.fit([window], FitContext(seed=4))
     assert (other.fuse(pool).scores != one.scores).any()
 
@@ -174,9 +186,9 @@ def test_a_planted_target_is_refused(window: Labelled, seen: Any) -> None:
     answer = window.labels(window.pool.union)
     planted = with_column(window, "oracle", answer, seen)
     with pytest.raises(LeakageError, match=r"model 'oracle'.* fitted on the window's past"):
-        Learned(QUICK).fit([planted], CONTEXT)
+        Learned(stacked()).fit([planted], CONTEXT)
     # not asked, it does no harm
-    Learned({**QUICK, "models": ["strong", "weak"]}).fit([planted], CONTEXT)
+    Learned(stacked(models=["strong", "weak"])).fit([planted], CONTEXT)
 
 
 def test_a_planted_target_would_have_been_believed(window: Labelled) -> None:
@@ -190,7 +202,7 @@ def test_a_planted_target_would_have_been_believed(window: Labelled) -> None:
 
 def test_a_model_without_provenance_is_refused(window: Labelled) -> None:
     with pytest.raises(LeakageError, match=r"'weak'.*no word"):
-        Learned(QUICK).fit([replace(window, provenance={"strong": PAST})], CONTEXT)
+        Learned(stacked()).fit([replace(window, provenance={"strong": PAST})], CONTEXT)
 
 
 def test_future_popularity_is_refused(window: Labelled) -> None:
@@ -199,7 +211,7 @@ def test_future_popularity_is_refused(window: Labelled) -> None:
     all_time = window.pool.popularity * 1000 + np.bincount(window.targets, minlength=200)
     column = all_time[window.pool.union.items]
     with pytest.raises(LeakageError, match="'all_time'"):
-        Learned(QUICK).fit([with_column(window, "all_time", column, EVERYTHING)], CONTEXT)
+        Learned(stacked()).fit([with_column(window, "all_time", column, EVERYTHING)], CONTEXT)
 
 
 @BLENDS
@@ -370,9 +382,127 @@ def test_unknown_model() -> None:
 def test_a_window_of_other_models(window: Labelled) -> None:
     assert isinstance(window.pool, MemoryPool)
     renamed = replace(window.pool.union, models=("strong", "other"))
-    fused_by = Learned({**QUICK, "models": ["weak"]})
+    fused_by = Learned(stacked(models=["weak"]))
     with pytest.raises(
         ConfigError, match="fusion Learned: expected one of the models strong, other"
     ):
         fused_by.fit([replace(window, pool=window.pool.with_union(renamed))], CONTEXT)
     assert isinstance(renamed, Candidates)
+
+
+# --- what stands for missing scores ----------------------------------------------------------
+
+
+def with_gaps(window: Labelled, reason: Missing, share: float = 0.3) -> Labelled:
+    assert isinstance(window.pool, MemoryPool)
+    union = window.pool.union
+    gone = np.random.default_rng(1).random(union.scores.shape) < share
+    scores = np.where(gone, np.nan, union.scores).astype(np.float32)
+    why = np.where(gone, np.uint8(reason), np.uint8(0))
+    return replace(window, pool=window.pool.with_union(replace(union, scores=scores, why=why)))
+
+
+def test_by_default_every_model_is_asked_for_the_whole_union(window: Labelled) -> None:
+    assert isinstance(window.pool, MemoryPool)
+    later = window.pool.with_union(window.pool.union)
+    learned(window).fuse(later)
+    assert later.asked == [(("strong", "weak"), len(window.pool.union))]
+
+
+def test_without_completion_retrievers_keep_the_scores_of_their_lists(window: Labelled) -> None:
+    assert isinstance(window.pool, MemoryPool)
+    later = window.pool.with_union(window.pool.union)
+    learned(window, missing={"not_retrieved": "lowest"}).fuse(later)
+    assert later.asked == [((), len(window.pool.union))]
+
+
+@pytest.mark.parametrize("rule", ["nan", "lowest", "prior"])
+@pytest.mark.parametrize("blend", [0.0, 1.0])
+def test_each_rule_for_cold_scores(rule: str, blend: float, tmp_path: Path) -> None:
+    window, later = with_gaps(window_of(80), Missing.COLD), with_gaps(window_of(40, seed=1), 2)
+    strategy = learned(window, blend=blend, missing={"cold": rule})
+    fused = strategy.fuse(later.pool)
+    assert np.isfinite(fused.scores).all()
+    assert ndcg(fused, later.targets).mean() > 0.3
+    strategy.save(tmp_path)
+    again = Learned(strategy.config)
+    again.load(tmp_path)
+    np.testing.assert_array_equal(again.fuse(later.pool).scores, fused.scores)
+    plain = learned(window, blend=blend, missing={"cold": "nan"}).fuse(later.pool)
+    assert (rule == "nan") == bool((plain.scores == fused.scores).all())
+
+
+def test_excluded_items_are_not_recommended_and_do_not_teach() -> None:
+    window = with_gaps(window_of(80), Missing.TIMED_OUT)
+    assert isinstance(window.pool, MemoryPool)
+    strategy = learned(window, missing={"timed_out": "exclude"})
+    union = window.pool.union
+    whole = (union.why == 0).all(axis=1)
+    fused = strategy.fuse(window.pool)
+    assert len(fused.candidates) == whole.sum()
+    assert not fused.candidates.why.any()
+    there = window.labels(union)[whole].sum()
+    assert strategy.taught == (int(there),) < (80,)
+
+
+# --- several windows -------------------------------------------------------------------------
+
+
+def test_a_leak_in_any_window_is_refused(window: Labelled) -> None:
+    older = replace(window_of(30, seed=4), provenance={"strong": PAST, "weak": EVERYTHING})
+    with pytest.raises(LeakageError, match="'weak'"):
+        learned(older, window)
+    with pytest.raises(LeakageError, match="'weak'"):
+        learned(window, older)
+
+
+def test_the_least_number_of_queries_is_over_all_windows() -> None:
+    one, other = window_of(12), window_of(13, seed=1)
+    assert learned(one).fallback
+    strategy = learned(one, other)
+    assert not strategy.fallback
+    assert strategy.taught == (12, 13)
+    assert learned(one, min_queries=26).taught == (12,)
+
+
+def test_a_window_where_nobody_teaches_changes_nothing(window: Labelled) -> None:
+    silent = replace(window_of(10, seed=4), targets=np.full(10, 999, np.int32))
+    strategy = learned(silent, window, blend=1.0)
+    assert strategy.taught == (0, 120)
+    later = window_of(10, seed=1).pool
+    expected = learned(window, blend=1.0).fuse(later).scores
+    np.testing.assert_array_equal(strategy.fuse(later).scores, expected)
+
+
+@BLENDS
+def test_each_window_has_its_own_popularity(blend: float) -> None:
+    """An item is popular in one window and not in the other; only its own window's count counts."""
+    rng, windows = np.random.default_rng(5), []
+    for seed in (0, 1):
+        window = window_of(60, seed=seed, noise={"strong": 50.0})
+        assert isinstance(window.pool, MemoryPool)
+        popularity = np.full(200, 1.0)
+        popularity[window.targets] = 0.0  # whoever is nobody's yet, comes next
+        items = window.pool.union.items.copy()
+        for q in range(60):
+            others = np.setdiff1d(np.arange(200), window.targets)
+            mine = np.append(rng.choice(others, 39, replace=False), window.targets[q])
+            items[q * 40 : q * 40 + 40] = np.sort(mine)
+        union = replace(window.pool.union, items=items)
+        pool = replace(window.pool, union=union, popularity=popularity / popularity.sum())
+        windows.append(replace(window, pool=pool))
+    strategy = learned(*windows, blend=blend)
+    for window in windows:
+        assert ndcg(strategy.fuse(window.pool), window.targets).mean() > 0.9
+
+
+def test_no_window_at_all() -> None:
+    with pytest.raises(DataError, match="a window to learn from"):
+        Learned().fit([], CONTEXT)
+
+
+def test_importance_and_stacker_after_a_fallback() -> None:
+    strategy = learned(window_of(5))
+    assert strategy.importance() == {}
+    with pytest.raises(NotFittedError, match="fallback"):
+        _ = strategy.stacker

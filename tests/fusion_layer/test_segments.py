@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import random_candidates
 
+from fusion.candidates import Candidates
 from fusion.normalizations.segments import extremes, ranks, reduce, sums
 
 
@@ -43,6 +46,30 @@ def test_ranks_are_those_of_candidates(
     rng = np.random.default_rng(seed)
     candidates = random_candidates(rng, longest=longest, levels=levels, missing=missing)
     np.testing.assert_array_equal(ranks(candidates), candidates.ranks())
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+@pytest.mark.parametrize("in_order", [True, False])
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_queries_of_one_length(width: int, in_order: bool, missing: float) -> None:
+    """They are worked on as a matrix: the same numbers as beside a longer query."""
+    rng = np.random.default_rng(0)
+    some = random_candidates(rng, 40, longest=30, levels=3, missing=missing)
+    alike = some.take(np.flatnonzero(some.lengths >= width))
+    head = alike.where(np.arange(len(alike)) - alike.offsets[alike.rows] < width)
+    if in_order:
+        order = np.lexsort((head.items, head.rows))
+        head = replace(
+            head, items=head.items[order], scores=head.scores[order], why=head.why[order]
+        )
+    assert set(head.lengths.tolist()) == {width}
+    np.testing.assert_array_equal(ranks(head), head.ranks())
+    mixed = Candidates.concatenate([head, some])
+    column, more = head.scores[:, 0], mixed.scores[:, 0]
+    for few, many in zip(
+        extremes(column, head.offsets), extremes(more, mixed.offsets), strict=True
+    ):
+        np.testing.assert_array_equal(few, many[: head.n_queries])
 
 
 def test_ranks_of_the_extremes_of_float32() -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
-from pools import candidates_of, pool_of, random_candidates
+from pools import EVERYTHING, PAST, candidates_of, pool_of, random_candidates, window_of
 from pydantic import ValidationError
 
 from fusion.candidates import Missing
-from fusion.errors import ConfigError
-from fusion.protocols import Fused
+from fusion.errors import ConfigError, LeakageError
+from fusion.protocols import FitContext, Fused
 from fusion.strategies.parallel import Parallel
-from fusion.strategies.serial import Serial
+from fusion.strategies.serial import Serial, _cascade
 
 WSUM = "weighted_sum"
 
@@ -88,6 +91,122 @@ def test_batch_equals_single() -> None:
     np.testing.assert_array_equal(
         batch.contributions, np.concatenate([one.contributions for one in alone])
     )
+
+
+GONE, COLD = Missing.NOT_RETRIEVED, Missing.COLD
+
+
+def test_a_stage_may_hold_another_fusion_and_what_it_is_is_what_it_says() -> None:
+    pool = pool_of(random_candidates(np.random.default_rng(3), missing=0))
+    plain = [{"models": ["a"], "keep": 9}, {"models": ["b", "c"], "method": WSUM}]
+    held = [
+        {"fusion": {"models": ["a"]}, "keep": 9},
+        {"fusion": {"models": ["b", "c"], "method": WSUM}},
+    ]
+    one, other = Serial({"stages": plain}).fuse(pool), Serial({"stages": held}).fuse(pool)
+    np.testing.assert_array_equal(one.scores, other.scores)
+    np.testing.assert_array_equal(one.contributions, other.contributions)
+    assert one.parts == other.parts
+
+
+def test_cascades_in_series_are_one_cascade() -> None:
+    pool = pool_of(random_candidates(np.random.default_rng(4), longest=25, levels=5))
+    a, b, c = {"models": ["a"], "keep": 12}, {"models": ["b"], "keep": 5}, {"models": ["c"]}
+    flat = Serial({"stages": [a, b, c]}).fuse(pool)
+    left = [{"fusion": {"mode": "serial", "stages": [a, {"models": ["b"]}]}, "keep": 5}, c]
+    right = [a, {"fusion": {"mode": "serial", "stages": [b, c]}}]
+    for nested in (left, right):
+        fused = Serial({"stages": nested}).fuse(pool)
+        assert [order(fused, q) for q in range(20)] == [order(flat, q) for q in range(20)]
+        np.testing.assert_allclose(fused.contributions.sum(axis=1), fused.scores, rtol=1e-9)
+
+
+def test_a_cutoff_of_the_fusion_is_the_stage_s_and_drops_the_rest() -> None:
+    stages = [{"fusion": {"models": ["a"], "keep": 3}}, {"models": ["b"]}]
+    # a keeps 1 2 3, and b turns them round; 4 and 5 are gone, not behind
+    assert order(Serial({"stages": stages}).fuse(pool_of(LISTS))) == [3, 2, 1]
+    with pytest.raises(ValidationError, match="at most the 3"):
+        Serial({"stages": [stages[0], {"models": ["b"], "keep": 4}]})
+
+
+def test_scores_that_hardly_differ_keep_their_order_behind_the_cut() -> None:
+    """0.1 + 0.2 is above 0.3 by 6e-17, which adding the offset of a cut alone would round away."""
+    scores = np.array([0.3, 0.1 + 0.2, 9.0, 0.3, 0.1 + 0.2, 1e6])
+    level, seen = np.array([1, 1, 2, 1, 1, 1]), np.ones(6, bool)
+    offsets = np.array([0, 3, 6])
+    whole = scores + _cascade(scores, level, seen, offsets)
+    assert whole[2] == 9
+    assert whole[2] - 1 >= whole[1] > whole[0]
+    np.testing.assert_array_equal(whole[3:], scores[3:])  # nothing of query 1 was cut
+    level[5] = 2
+    whole = scores + _cascade(scores, level, seen, offsets)
+    assert whole[5] - 1 >= whole[4] > whole[3]
+    np.testing.assert_allclose(whole[3:5], 1e6 - 1, rtol=1e-8)
+
+
+def test_who_has_no_word_from_a_fusion_stands_behind_those_it_cut() -> None:
+    lists = candidates_of([{1: (9, COLD), 2: (8, 1), 3: (7, 3), 4: (6, 2)}])
+    stages = [
+        {"models": ["a"], "keep": 4},
+        {"fusion": {"mode": "single", "model": "b"}, "keep": 1},
+        {"models": ["a"]},
+    ]
+    assert order(Serial({"stages": stages}).fuse(pool_of(lists))) == [3, 4, 2, 1]
+
+
+def test_missing_policies_hold_in_every_stage() -> None:
+    lists = candidates_of([{1: (9, 5), 2: (8, COLD), 3: (GONE, 7)}])
+    a_only = {"name": "rrf", "missing": {"not_retrieved": "exclude"}}
+    first = Serial({"stages": [{"models": ["a"], "method": a_only}]}).fuse(pool_of(lists))
+    assert order(first) == [1, 2]
+    cold = {"name": "rrf", "missing": {"cold": "exclude"}}
+    stages = [{"models": ["a"], "keep": 3}, {"models": ["b"], "method": cold}]
+    fused = Serial({"stages": stages}).fuse(pool_of(lists))
+    assert order(fused) == [3, 1]
+    np.testing.assert_allclose(fused.contributions.sum(axis=1), fused.scores, rtol=1e-9)
+
+
+def test_a_later_stage_completes_what_an_earlier_one_took_as_listed() -> None:
+    pool = pool_of(LISTS)
+    as_listed = {"name": "rrf", "missing": {"not_retrieved": "nan"}}
+    stages = [{"models": ["a"], "method": as_listed, "keep": 4}, {"models": ["a", "b"]}]
+    Serial({"stages": stages}).fuse(pool)
+    assert [asked for asked in pool.asked if asked[0]] == [(("a", "b"), 5)]
+
+
+def test_a_method_that_learns_learns_from_what_reaches_its_stage(tmp_path: Path) -> None:
+    prior = {"name": "comb_sum", "missing": {"filtered": "prior", "cold": "prior"}}
+    fusion = {"stages": [{"models": ["strong"], "keep": 10}, {"models": ["weak"], "method": prior}]}
+    window = window_of(40)
+    serial = Serial(fusion)
+    assert serial.learns
+    assert not Serial({"stages": [{"models": ["weak"]}]}).learns
+    serial.fit([window], FitContext())
+    fused = serial.fuse(window.pool)
+    (tmp_path / "s").mkdir()
+    serial.save(tmp_path / "s")
+    again = Serial(fusion)
+    again.load(tmp_path / "s")
+    np.testing.assert_array_equal(again.fuse(window.pool).scores, fused.scores)
+
+
+@pytest.mark.parametrize("seer", ["strong", "weak"])
+def test_a_leak_in_any_stage_is_refused(seer: str) -> None:
+    """Whoever saw the label keeps it, so a stage that learns nothing leaks too."""
+    prior = {"name": "comb_sum", "missing": {"cold": "prior"}}
+    fusion = {"stages": [{"models": ["strong"], "keep": 10}, {"models": ["weak"], "method": prior}]}
+    provenance = {"strong": PAST, "weak": PAST, seer: EVERYTHING}
+    with pytest.raises(LeakageError, match=f"model '{seer}'"):
+        Serial(fusion).fit([replace(window_of(40), provenance=provenance)], FitContext())
+
+
+def test_a_stage_shows_the_keys_of_its_own_form_only() -> None:
+    stages = [{"models": ["a"], "keep": 3}, {"fusion": {"mode": "parallel"}}]
+    shown = Serial({"stages": stages}).config.model_dump(mode="json")["stages"]
+    assert [sorted(stage) for stage in shown] == [
+        ["keep", "method", "models", "weights"],
+        ["fusion", "keep"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from fusion.methods.rrf import RRF
-from fusion.methods.spec import NormalizationSpec
+from fusion.spec import NormalizationSpec
 from fusion.strategies.merging import MethodSpec
 
 

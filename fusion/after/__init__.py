@@ -1,0 +1,1 @@
+"""After fusion: rules, diversity and exploration, as steps over the fused ranking."""

@@ -1,0 +1,260 @@
+"""`Service`: answers requests with what is fitted and in force."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusion.config import EngineConfig
+from fusion.data.dataset import Dataset
+from fusion.errors import DataError, NotFittedError, explain
+from fusion.pool import LivePool
+from fusion.progress import track
+from fusion.protocols import FitContext, Labelled, Model, Strategy
+from fusion.queries import Queries
+from fusion.recommendation import Recommendations
+from fusion.serving.after import build_after, depth_of, outcome_of
+from fusion.serving.answering import Models, answer
+from fusion.serving.costs import Costs
+from fusion.serving.presenting import TableParts, items_of, runs_of_all
+from fusion.serving.requests import Recent, Request, checked_k, user_queries
+from fusion.serving.state import State
+from fusion.topk import Top, top_of
+from fusion.training import learn
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Service"]
+
+log = logging.getLogger(__name__)
+
+
+class Service(ABC):
+    """What every engine is while it serves; `fusion.engine.Engine` adds fitting and files.
+
+    It may be shared between threads: one model is asked by one thread at a time, and a request
+    reads what is in force once.
+
+    Args:
+        config: a validated configuration.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        retrievers, rankers, strategy = config.build()
+        self._models: dict[str, Model] = {**retrievers, **rankers}
+        strategy.uses(tuple(self._models))
+        if config.serving.shadow is not None:  # a fault is told now, not after hours of fitting
+            config.build_strategy(config.serving.shadow.fusion)
+        #: everything that a swap changes; one assignment changes all of it
+        self._state = State(config, strategy, build_after(config))
+        self._changing = threading.RLock()
+        self._fitted: Models | None = None
+        self._windows: tuple[Labelled, ...] = ()
+        self._recent = Recent(config.serving.remember)
+        self._numbers = itertools.count()
+
+    @property
+    def config(self) -> EngineConfig:
+        """The configuration in force."""
+        return self._state.config
+
+    @property
+    def data(self) -> Dataset:
+        """What the engine was fitted on.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
+        return self._ready.data
+
+    @property
+    def _ready(self) -> Models:
+        if self._fitted is None:
+            raise NotFittedError(explain("Engine", "a fitted engine", "none", "call fit or load"))
+        return self._fitted
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """Every model by name, retrievers first."""
+        return self._models
+
+    @property
+    def strategy(self) -> Strategy:
+        """The fusion in force."""
+        return self._state.strategy
+
+    @property
+    def windows(self) -> tuple[Labelled, ...]:
+        """The out-of-window scores that strategies learn from, the oldest window first."""
+        return self._windows
+
+    @property
+    def costs(self) -> Costs:
+        """What the models were measured to cost; see `calibrate_deadline`."""
+        return self._ready.costs
+
+    def recommend(
+        self,
+        user_id: str | None = None,
+        k: int = 10,
+        *,
+        history: Sequence[str] | None = None,
+        exclude_seen: bool | None = None,
+        deadline_ms: float | None = None,
+    ) -> Recommendations:
+        """The ``k`` best items for a known user, or for a raw history.
+
+        Args:
+            user_id: a user of the fitted data; an unknown one is answered by the configured
+                fallback.
+            k: how many; fewer come back where fewer are left that any model can suggest.
+            history: item ids, oldest first, instead of ``user_id``.
+            exclude_seen: leave out the items of the history (default: as configured).
+            deadline_ms: milliseconds that the answer may take; models that there is no time for
+                are left out, one retriever is always waited for. `calibrate_deadline` measures
+                what it needs; the first such request does so where nobody did before.
+
+        Returns:
+            A list of `Recommendation` that also says how each model did.
+
+        Raises:
+            UnknownUserError: the user is unknown and no fallback is configured.
+            UnknownItemError: ``history`` names an item that the catalogue does not hold.
+            DataError: neither or both of user and history, ``k`` below 1, no positive deadline.
+            ModelError: a model failed and ``serving.on_model_error`` is ``raise``, or none of the
+                retrievers answered.
+        """
+        models, state = self._ready, self._state
+        exclude = state.config.exclude_seen if exclude_seen is None else exclude_seen
+        request = Request.of(user_id, history, k, exclude)
+        if deadline_ms is not None:
+            if not 0 < deadline_ms < float("inf"):
+                expected = "deadline_ms as a positive number of milliseconds"
+                raise DataError(explain("recommend", expected, repr(deadline_ms)))
+            state = self._calibrated(state)
+        start = time.perf_counter()
+        end = None if deadline_ms is None else start + deadline_ms / 1000
+        queries = request.queries(state.config, models.data)
+        depth = depth_of(state.after, request.k)
+        given = answer(models, state, queries, depth, single=True, end=end)
+        runs = runs_of_all(tuple(self._models), given.runs)
+        shown = outcome_of(
+            state.after, given.fused, queries, models.data.catalog, request.k, self._rng(state)
+        )
+        ids = models.data.catalog.ids
+        out = Recommendations(
+            items_of(shown.top, models.data, shown.notes, shown.propensities),
+            models=runs,
+            removed={rule: [ids[i] for i in items] for rule, items in shown.removed.items()},
+            strategy=given.label,
+            strategy_hash=state.config.hash,
+            ms=1000 * (time.perf_counter() - start),
+            deadline_ms=deadline_ms,
+        )
+        self._recent.add(request)
+        if state.shadow is not None and given.pool is not None and state.shadow.chooses(request):
+            live = [ids[i] for i in top_of(given.fused, request.k, explain=False).items]
+            state.shadow.watch(request, given.pool, live, models.data)
+        return out
+
+    def recommend_many(
+        self,
+        user_ids: Sequence[str],
+        k: int = 10,
+        *,
+        exclude_seen: bool | None = None,
+        progress: bool = False,
+        batch: int = 256,
+    ) -> pa.Table:
+        """The ``k`` best items for each of many users.
+
+        Returns:
+            A table with the columns user_id (string), item_id (string), score (float64) and rank
+            (int32, from 1), users in the order given, best items first. The schema's metadata
+            ``recfusion`` is JSON: ``failed`` (model -> reason and how many users it failed for)
+            and ``removed`` (rule -> how many items it took out).
+
+        Raises:
+            UnknownUserError, DataError, ModelError: as `recommend`.
+        """
+        checked_k(k)
+        models, state = self._ready, self._state
+        exclude = state.config.exclude_seen if exclude_seen is None else exclude_seen
+        parts = TableParts(models.data)
+        names = list(user_ids)
+        starts = range(0, len(names), batch)
+        for start in track(starts, "recommend", total=len(starts), show=progress):
+            part = names[start : start + batch]
+            queries = user_queries(state.config, models.data, part, exclude)
+            parts.add(part, self._lists(models, state, queries, k, parts))
+        for name, seen in parts.failures.items():
+            log.warning("%s was left out for %d users: %s", name, seen["users"], seen["reason"])
+        return parts.table()
+
+    def _lists(
+        self, models: Models, state: State, queries: Queries, k: int, parts: TableParts
+    ) -> Top:
+        known = queries.history.lengths > 0
+        groups = [at for at in (np.flatnonzero(known), np.flatnonzero(~known)) if len(at)]
+        tops = []
+        for at in groups:
+            own = queries.take(at)
+            given = answer(models, state, own, depth_of(state.after, k))
+            shown = outcome_of(
+                state.after,
+                given.fused,
+                own,
+                models.data.catalog,
+                k,
+                self._rng(state),
+                explain=False,
+            )
+            parts.note(given.runs, len(at))
+            parts.note_removed(shown.removed)
+            tops.append(shown.top)
+        return tops[0] if len(tops) == 1 else Top.interleave(tops, groups)
+
+    def _rng(self, state: State) -> np.random.Generator:
+        """For exploration: another one for each call, the same sequence for the same seed."""
+        return np.random.default_rng([state.config.seed, next(self._numbers)])
+
+    @abstractmethod
+    def _calibrated(self, state: State) -> State:
+        """``state``, or the one in force, with what a deadline needs."""
+
+    def learnt(self, fusion: Mapping[str, Any], *, progress: bool = False) -> Strategy:
+        """A strategy over the fitted models, ready to fuse; the one in force stays.
+
+        Args:
+            fusion: what stands under ``fusion:`` in a YAML.
+        """
+        strategy = self.config.build_strategy(fusion)
+        strategy.uses(tuple(self._models))
+        learn(strategy, self._windows, FitContext(self.config.seed, None, progress))
+        return strategy
+
+    @contextmanager
+    def using(self, strategy: Strategy) -> Iterator[None]:
+        """Inside the ``with``, a strategy that is ready to fuse, such as one from `learnt`."""
+        strategy.uses(tuple(self._models))
+        before = self._state
+        self._state = replace(before, strategy=strategy, calibration=None)
+        try:
+            yield
+        finally:
+            self._state = before
+
+    def pool(self, queries: Queries, *, depth: int = 0, progress: bool = False) -> LivePool:
+        """The candidates of ``queries`` (their items indexed by the engine's data)."""
+        models = self._ready
+        return LivePool(queries, models.by_name, models.popularity, depth=depth, progress=progress)
