@@ -89,8 +89,8 @@ def configuration() -> str:
             "fusion",
             "strategies",
             "`mode` says which strategy; left out, it is `parallel`. `module:Class` works too. "
-            "Any fusion may also have `fusions` (mapping, name to fusion: fusions below it, which it knows as "
-            "models) and `keep` (only so many best candidates of a query stay).",
+            "Any fusion may also have `fusions` (mapping, name to fusion: fusions below it, which "
+            "it knows as models) and `keep` (only so many best candidates of a query stay).",
         ),
         (
             "methods",

@@ -90,7 +90,8 @@ def test_version(run: Callable[..., Done]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "fit", "recommend", "evaluate", "compare", "schema", "doctor"]
+    "command",
+    ["", "fit", "recommend", "evaluate", "compare", "explain-config", "schema", "doctor"],
 )
 def test_help(run: Callable[..., Done], command: str) -> None:
     done = run(*filter(None, [command]), "--help")
@@ -283,3 +284,25 @@ def test_evaluate_keeps_its_results(run: Callable[..., Done], folder: Path, tmp_
     assert done.code == 0, done.err
     assert "parallel" in done.out
     assert run("compare", tmp_path / "runs" / "leave_last_out.json").code == 0
+
+
+@pytest.mark.parametrize(("form", "start"), [("mermaid", "flowchart"), ("svg", "<svg")])
+def test_explain_config_draws_the_tree(
+    run: Callable[..., Done], tmp_path: Path, form: str, start: str
+) -> None:
+    config = tmp_path / "engine.yaml"
+    config.write_text(
+        "retrievers: {ease: {}, popularity: {}}\n"
+        "fusion: {models: [both], fusions: {both: {models: [ease, popularity], keep: 9}}}\n",
+        "utf-8",
+    )
+    done = run("explain-config", config, "--format", form)
+    assert done.code == 0
+    assert start in done.out
+    assert "popularity" in done.out
+    written = run("explain-config", config, "--format", form, "--out", tmp_path / "tree")
+    assert written.out == ""
+    assert (tmp_path / "tree").read_text("utf-8").strip() == done.out.strip()
+    wrong = run("explain-config", config, "--format", "png")
+    assert wrong.code == 2
+    assert "mermaid" in wrong.err
