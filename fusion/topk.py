@@ -21,7 +21,7 @@ class Top:
     Attributes:
         offsets: (Q+1,) int64.
         items: (T,) int32 item_index.
-        scores: (T,) float64, falling inside a query.
+        scores: (T,) float64; falling inside a query, unless a step after fusion changed the order.
         ranks: (T,) int32, from 1.
         parts: names of the contributions.
         contributions: (T, P) float64; a row sums to its score.

@@ -45,7 +45,8 @@ class Quota(Step):
     First each value of ``at_least`` gets its best items of the pool, going down the ranking; then
     the free places are filled from the top with what no cap forbids. An item with several values
     counts for each of them. The cap is strict: where too few items keep it, the list is short.
-    Nothing beyond the ``k`` chosen goes on to later steps, so that none of them can break it.
+    Nothing beyond the ``k`` chosen goes on to later steps, so that none of them can break it;
+    exploration after a quota therefore changes the order only.
     """
 
     Config: ClassVar[type[QuotaConfig]] = QuotaConfig
