@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fusion.candidates import Candidates
 from fusion.normalizations.min_max import scale
-from fusion.normalizations.segments import FloatArray, columns
+from fusion.normalizations.rowwise import lists
+from fusion.normalizations.segments import FloatArray
 from fusion.protocols import Normalization
 
 __all__ = ["InvertedMinMax"]
@@ -35,7 +34,5 @@ class InvertedMinMax(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64 in [0, 1], the lowest score of a list 1; NaN stays NaN."""
-        out = np.empty((len(candidates.models), len(candidates)))
-        for column, scaled in zip(columns(candidates), out, strict=True):
-            scale(-column, candidates.offsets, scaled)
-        return out.T
+        scores, offsets = lists(candidates)
+        return scale(-scores, offsets).reshape(len(candidates.models), len(candidates)).T

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fusion.candidates import Candidates
-from fusion.normalizations.rowwise import rowwise
-from fusion.normalizations.segments import FloatArray, columns, sums
+from fusion.normalizations.rowwise import lists, rowwise
+from fusion.normalizations.segments import FloatArray, sums
 from fusion.protocols import Normalization
 
 __all__ = ["L2"]
@@ -33,11 +33,9 @@ class L2(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64 in [-1, 1]; NaN stays NaN."""
-        offsets = candidates.offsets
-        out = np.empty((len(candidates.models), len(candidates)))
-        for column, scaled in zip(columns(candidates), out, strict=True):
-            # float64: the square of no float32 overflows or vanishes in it
-            np.multiply(column, column, out=scaled, dtype=np.float64)
-            length = np.sqrt(sums(scaled, offsets))
-            rowwise(np.divide, column, np.where(length == 0.0, 1.0, length), offsets, scaled)
-        return out.T
+        scores, offsets = lists(candidates)
+        # float64: the square of no float32 overflows or vanishes in it
+        length = np.sqrt(sums(np.square(scores, dtype=np.float64), offsets))
+        out = np.empty(len(scores))
+        rowwise(np.divide, scores, np.where(length == 0.0, 1.0, length), offsets, out)
+        return out.reshape(len(candidates.models), len(candidates)).T

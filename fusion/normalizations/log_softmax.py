@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fusion.candidates import Candidates
-from fusion.normalizations.rowwise import rowwise
-from fusion.normalizations.segments import FloatArray, columns, sums
+from fusion.normalizations.rowwise import lists, rowwise
+from fusion.normalizations.segments import FloatArray, sums
 from fusion.normalizations.softmax import SoftmaxConfig, shifted
 from fusion.protocols import Normalization
 
@@ -37,12 +37,8 @@ class LogSoftmax(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64, 0 or below, never infinite; NaN stays NaN."""
-        offsets = candidates.offsets
-        out = np.empty((len(candidates.models), len(candidates)))
-        spare = np.empty(len(candidates))
-        for column, scaled in zip(columns(candidates), out, strict=True):
-            shifted(column, self.config.temperature, offsets, scaled)
-            np.exp(scaled, out=spare)
-            mass = sums(spare, offsets)  # at least 1, from the best; 0 without scores
-            rowwise(np.subtract, scaled, np.log(np.maximum(mass, 1.0)), offsets, scaled)
-        return out.T
+        scores, offsets = lists(candidates)
+        out = shifted(scores, offsets, self.config.temperature)
+        mass = sums(np.exp(out), offsets)  # at least 1, from the best; 0 without scores
+        rowwise(np.subtract, out, np.log(np.maximum(mass, 1.0)), offsets, out)
+        return out.reshape(len(candidates.models), len(candidates)).T

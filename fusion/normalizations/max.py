@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fusion.candidates import Candidates
-from fusion.normalizations.rowwise import rowwise
-from fusion.normalizations.segments import FloatArray, columns, extremes
+from fusion.normalizations.rowwise import lists, rowwise
+from fusion.normalizations.segments import FloatArray, extremes
 from fusion.protocols import Normalization
 
 __all__ = ["Max"]
@@ -35,10 +35,9 @@ class Max(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64 in [-1, 1]; NaN stays NaN."""
-        offsets = candidates.offsets
-        out = np.empty((len(candidates.models), len(candidates)))
-        for column, scaled in zip(columns(candidates), out, strict=True):
-            low, high = extremes(column, offsets)
-            top = np.maximum(np.abs(low), np.abs(high))
-            rowwise(np.divide, column, np.where(top == 0.0, 1.0, top), offsets, scaled)
-        return out.T
+        scores, offsets = lists(candidates)
+        low, high = extremes(scores, offsets)
+        top = np.maximum(np.abs(low), np.abs(high))
+        out = np.empty(len(scores))
+        rowwise(np.divide, scores, np.where(top == 0.0, 1.0, top), offsets, out)
+        return out.reshape(len(candidates.models), len(candidates)).T

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fusion.candidates import Candidates
-from fusion.normalizations.rowwise import rowwise
-from fusion.normalizations.segments import FloatArray, columns, extremes
+from fusion.normalizations.rowwise import lists, rowwise
+from fusion.normalizations.segments import FloatArray, extremes
 from fusion.protocols import Normalization
 
 __all__ = ["MinMax", "scale"]
@@ -35,19 +35,24 @@ class MinMax(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64 in [0, 1]; NaN stays NaN."""
-        out = np.empty((len(candidates.models), len(candidates)))
-        for column, scaled in zip(columns(candidates), out, strict=True):
-            scale(column, candidates.offsets, scaled)
-        return out.T
+        scores, offsets = lists(candidates)
+        return scale(scores, offsets).reshape(len(candidates.models), len(candidates)).T
 
 
-def scale(column: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], out: FloatArray) -> None:
-    """Write the min-max scores of one model's ``column`` (N,) into ``out`` (N,)."""
-    low, high = extremes(column, offsets)
+def scale(scores: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64]) -> FloatArray:
+    """(N,) float64: the min-max scores of lists, list by list; NaN stays NaN.
+
+    Args:
+        scores: (N,) float32.
+        offsets: (L+1,) int64, list ``l`` owns the rows ``offsets[l]:offsets[l + 1]``.
+    """
+    low, high = extremes(scores, offsets)
     # float64: the difference of two float32 overflows near the largest ones
     spread = high - low
     constant = spread == 0.0
-    rowwise(np.subtract, column, low, offsets, out)
+    out = np.empty(len(scores))
+    rowwise(np.subtract, scores, low, offsets, out)
     rowwise(np.divide, out, np.where(constant, 1.0, spread), offsets, out)
     if constant.any():
         rowwise(np.add, out, constant.astype(np.float64), offsets, out)  # 0 becomes 1
+    return out

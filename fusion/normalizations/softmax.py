@@ -7,8 +7,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from fusion.candidates import Candidates
-from fusion.normalizations.rowwise import rowwise
-from fusion.normalizations.segments import FloatArray, columns, extremes, sums
+from fusion.normalizations.rowwise import lists, rowwise
+from fusion.normalizations.segments import FloatArray, extremes, sums
 from fusion.protocols import ComponentConfig, Normalization
 
 __all__ = ["Softmax", "SoftmaxConfig", "shifted"]
@@ -51,26 +51,23 @@ class Softmax(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64 in [0, 1], each model's summing to 1 in a query; NaN stays NaN."""
-        offsets = candidates.offsets
-        out = np.empty((len(candidates.models), len(candidates)))
-        for column, scaled in zip(columns(candidates), out, strict=True):
-            shifted(column, self.config.temperature, offsets, scaled)
-            np.exp(scaled, out=scaled)
-            mass = sums(scaled, offsets)  # at least 1, from the best; 0 without scores
-            rowwise(np.divide, scaled, np.maximum(mass, 1.0), offsets, scaled)
-        return out.T
+        scores, offsets = lists(candidates)
+        out = shifted(scores, offsets, self.config.temperature)
+        np.exp(out, out=out)
+        mass = sums(out, offsets)  # at least 1, from the best; 0 without scores
+        rowwise(np.divide, out, np.maximum(mass, 1.0), offsets, out)
+        return out.reshape(len(candidates.models), len(candidates)).T
 
 
 def shifted(
-    column: npt.NDArray[np.float32],
-    temperature: float,
-    offsets: npt.NDArray[np.int64],
-    out: FloatArray,
-) -> None:
-    """Write ``(s - max) / T`` of one model's ``column`` (N,) into ``out`` (N,): 0 or below.
+    scores: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], temperature: float
+) -> FloatArray:
+    """(N,) float64: ``(s - max) / T`` of lists (see `lists`), 0 or below; NaN stays NaN.
 
     Taking the best off first changes no softmax, and lets no exponential overflow.
     """
-    _, high = extremes(column, offsets)
-    rowwise(np.subtract, column, high, offsets, out)
+    _, high = extremes(scores, offsets)
+    out = np.empty(len(scores))
+    rowwise(np.subtract, scores, high, offsets, out)
     out /= temperature
+    return out

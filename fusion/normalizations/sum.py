@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fusion.candidates import Candidates
-from fusion.normalizations.rowwise import rowwise
-from fusion.normalizations.segments import FloatArray, columns, extremes, sums
+from fusion.normalizations.rowwise import lists, rowwise
+from fusion.normalizations.segments import FloatArray, extremes, sums
 from fusion.protocols import Normalization
 
 __all__ = ["Sum"]
@@ -33,16 +33,15 @@ class Sum(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64 in [0, 1]; NaN stays NaN."""
-        offsets = candidates.offsets
-        out = np.empty((len(candidates.models), len(candidates)))
-        for column, scaled in zip(columns(candidates), out, strict=True):
-            low, _ = extremes(column, offsets)
-            rowwise(np.subtract, column, low, offsets, scaled)
-            total = sums(scaled, offsets)
-            constant = total == 0.0
-            rowwise(np.divide, scaled, np.where(constant, 1.0, total), offsets, scaled)
-            if constant.any():
-                count = sums(~np.isnan(column), offsets)
-                share = np.where(constant, 1.0 / np.maximum(count, 1.0), 0.0)
-                rowwise(np.add, scaled, share, offsets, scaled)  # 0 becomes 1 / n
-        return out.T
+        scores, offsets = lists(candidates)
+        low, _ = extremes(scores, offsets)
+        out = np.empty(len(scores))
+        rowwise(np.subtract, scores, low, offsets, out)
+        total = sums(out, offsets)
+        constant = total == 0.0
+        rowwise(np.divide, out, np.where(constant, 1.0, total), offsets, out)
+        if constant.any():
+            count = sums(~np.isnan(scores), offsets)
+            share = np.where(constant, 1.0 / np.maximum(count, 1.0), 0.0)
+            rowwise(np.add, out, share, offsets, out)  # 0 becomes 1 / n
+        return out.reshape(len(candidates.models), len(candidates)).T

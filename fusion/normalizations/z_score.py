@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fusion.candidates import Candidates
-from fusion.normalizations.rowwise import rowwise
-from fusion.normalizations.segments import FloatArray, columns, sums
+from fusion.normalizations.rowwise import lists, rowwise
+from fusion.normalizations.segments import FloatArray, sums
 from fusion.protocols import Normalization
 
 __all__ = ["ZScore"]
@@ -24,13 +24,12 @@ class ZScore(Normalization):
 
     def normalize(self, candidates: Candidates) -> FloatArray:
         """(N, M) float64, mean 0 in each query; NaN stays NaN."""
-        offsets = candidates.offsets
-        out = np.empty((len(candidates.models), len(candidates)))
-        for column, scaled in zip(columns(candidates), out, strict=True):
-            count = np.maximum(sums(~np.isnan(column), offsets), 1.0)
-            # float64 holds the sum of equal float32 exactly: their mean is each, their sd is 0
-            mean = sums(column, offsets) / count
-            rowwise(np.subtract, column, mean, offsets, scaled)
-            sd = np.sqrt(sums(np.square(scaled), offsets) / count)
-            rowwise(np.divide, scaled, np.where(sd > 0.0, sd, 1.0), offsets, scaled)
-        return out.T
+        scores, offsets = lists(candidates)
+        count = np.maximum(sums(~np.isnan(scores), offsets), 1.0)
+        # float64 holds the sum of equal float32 exactly: their mean is each, their sd is 0
+        mean = sums(scores, offsets) / count
+        out = np.empty(len(scores))
+        rowwise(np.subtract, scores, mean, offsets, out)
+        sd = np.sqrt(sums(np.square(out), offsets) / count)
+        rowwise(np.divide, out, np.where(sd > 0.0, sd, 1.0), offsets, out)
+        return out.reshape(len(candidates.models), len(candidates)).T

@@ -65,6 +65,23 @@ def test_the_state_is_json_and_all_there_is(kind: type[Calibrated], scale: str) 
 
 @each
 @scales
+def test_the_order_of_the_window_changes_nothing(kind: type[Calibrated], scale: str) -> None:
+    lists, labels = taught()
+    rng = np.random.default_rng(2)
+    bounds = zip(lists.offsets, lists.lengths, strict=False)
+    rows = np.concatenate([start + rng.permutation(n) for start, n in bounds])
+    shuffled = replace(
+        lists, items=lists.items[rows], scores=lists.scores[rows], why=lists.why[rows]
+    )
+    method, again = kind({"scale": scale}), kind({"scale": scale})
+    method.fit(lists, labels)
+    again.fit(shuffled.only(["b", "c", "a"]), labels[rows])
+    now, _ = taught(seed=1)
+    np.testing.assert_allclose(again.normalize(now), method.normalize(now), atol=1e-6)
+
+
+@each
+@scales
 @few
 @given(seed=seeds)
 def test_probabilities_in_the_order_of_the_scores(

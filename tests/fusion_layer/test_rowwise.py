@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pools import candidates_of, random_candidates
 
-from fusion.normalizations.rowwise import rowwise
+from fusion.candidates import Missing
+from fusion.normalizations.rowwise import lists, rowwise
 
 
 @pytest.mark.parametrize("lengths", [[2, 2, 2], [1, 3, 0, 2], [0, 0], [], [3], [0, 3, 3]])
@@ -25,3 +27,27 @@ def test_in_place_and_in_float64() -> None:
     wide = np.empty(2)
     rowwise(np.subtract, np.float32([top, -top]), np.array([-float(top)]), np.array([0, 2]), wide)
     assert wide.tolist() == [2 * float(top), 0]
+
+
+def test_every_list_of_every_model() -> None:
+    some = candidates_of([{1: (1, 10), 2: (2, Missing.COLD)}, {}, {7: (3, 30)}])
+    scores, offsets = lists(some)
+    np.testing.assert_array_equal(scores, np.float32([1, 2, 3, 10, np.nan, 30]))
+    assert offsets.tolist() == [0, 2, 2, 3, 3 + 2, 3 + 2, 3 + 3]
+    np.testing.assert_array_equal(scores.reshape(2, 3).T, some.scores)
+
+
+def test_lists_of_nobody_and_of_nothing() -> None:
+    some = random_candidates(np.random.default_rng(0), n_queries=3)
+    scores, offsets = lists(some.only([]))
+    assert (scores.shape, offsets.tolist()) == ((0,), [0])
+    scores, offsets = lists(some.where(np.zeros(len(some), bool)))
+    assert (scores.shape, offsets.tolist()) == ((0,), [0] * (3 * 3 + 1))
+
+
+def test_what_is_read_stays_as_it_is() -> None:
+    """With one model `lists` is a view of the candidates' own memory."""
+    some = candidates_of([{1: (2,), 2: (4,)}])
+    scores, offsets = lists(some)
+    rowwise(np.divide, scores, np.array([4.0]), offsets, np.empty(2))
+    assert some.scores.ravel().tolist() == [2, 4]
