@@ -35,7 +35,7 @@ from fusion.progress import stage, track
 from fusion.protocols import Strategy
 from fusion.topk import top_of
 
-__all__ = ["Benchmark", "run_benchmark", "split_for"]
+__all__ = ["Benchmark", "fitted_engine", "run_benchmark", "split_for"]
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,8 @@ def _measure(
     timed: int,
 ) -> Benchmark:
     started = time.perf_counter()
-    engine = _fitted(config, test, out, progress)
+    key = f"{config.hash[:12]}-{test.train.fingerprint[:12]}"
+    engine = fitted_engine(config, test.train, out=out, key=key, progress=progress)
     fitted = time.perf_counter()
     pool = engine.pool(test.queries, progress=progress)
     columns = None if out is None else out / "cache" / f"scores-{fingerprint.digest[:16]}"
@@ -210,17 +211,28 @@ def _measure(
     return Benchmark(_table(results, evaluation), report, engine)
 
 
-def _fitted(config: EngineConfig, test: Split, out: Path | None, progress: bool) -> Engine:
+def fitted_engine(
+    config: EngineConfig, train: Dataset, *, out: Path | None, key: str, progress: bool = False
+) -> Engine:
+    """An engine fitted on ``train``, found in ``out`` if an earlier run left it there.
+
+    Args:
+        config: of the engine.
+        train: what it may see.
+        out: a folder; ``None`` = keep nothing.
+        key: of everything that the fitted engine depends on.
+        progress: show stages.
+    """
     if out is None:
-        return Engine.from_config(config).fit(test.train, progress=progress)
-    folder = out / "cache" / f"engine-{config.hash[:12]}-{test.train.fingerprint[:12]}"
+        return Engine.from_config(config).fit(train, progress=progress)
+    folder = out / "cache" / f"engine-{key}"
     if folder.is_dir():
         try:
             return Engine.load(folder)
         except ArtifactError as error:
             log.warning("fitted again: %s", error)
     engine = Engine.from_config(config)
-    engine.fit(test.train, workdir=out / "work", progress=progress)
+    engine.fit(train, workdir=out / "work", progress=progress)
     engine.save(folder)
     return engine
 

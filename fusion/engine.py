@@ -77,7 +77,7 @@ class Engine(Control):
         if self._state.after is not None:  # a field that is not there is told before hours of work
             self._state.after.bind(data.catalog)
         folder = None if workdir is None else Path(workdir)
-        context = FitContext(self.config.seed, folder, progress)
+        context = FitContext(self.config.seed, folder, progress, data.catalog)
         self._fitted, self._windows = None, ()
         self._windows = train(self.config, self._models, self.strategy, data, context)
         self._start(data, Costs())

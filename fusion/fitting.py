@@ -63,6 +63,8 @@ def _key(model: Model, data: Dataset, context: FitContext, again: bool, after: s
         model.name,
         json.loads(model.config.model_dump_json()),
         data.fingerprint,
+        # some models read the items' fields, which the fingerprint does not know
+        json.dumps(dict(data.catalog.fields), sort_keys=True, default=str),
         context.seed,
         again,
         after,

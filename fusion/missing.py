@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -11,12 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fusion.candidates import Candidates, Missing
 
-__all__ = ["FILLED", "MissingPolicy", "Rule"]
+__all__ = ["CensoredPolicy", "MissingPolicy", "Rule", "among"]
 
 Rule = Literal["lowest", "prior", "nan", "exclude"]
-
-#: the rules that put a number in the place of a missing score
-FILLED = frozenset({"lowest", "prior"})
 
 
 class MissingPolicy(BaseModel):
@@ -72,6 +69,24 @@ class MissingPolicy(BaseModel):
         if not reasons:
             return None
         kept = np.ones(len(candidates), bool)
-        for m in range(len(candidates.models)):
-            kept &= ~np.isin(candidates.why[:, m], reasons)
+        for column in candidates.why.T:
+            kept &= ~among(column, reasons)
         return kept
+
+
+class CensoredPolicy(MissingPolicy):
+    """The same with other defaults: who was cut short says the lowest that it said of others."""
+
+    timed_out: Rule = Field("lowest", description="the model was late")
+    filtered: Rule = Field("lowest", description="the candidate did not reach the model's turn")
+
+
+def among(why: npt.NDArray[np.uint8], reasons: Iterable[Missing]) -> npt.NDArray[np.bool_]:
+    """(N,) bool: where the code in ``why`` (N,) is one of ``reasons``.
+
+    By a table of all 256 codes, some times as fast as `numpy.isin`.
+    """
+    table = np.zeros(256, bool)
+    table[list(reasons)] = True
+    found: npt.NDArray[np.bool_] = table[why]
+    return found

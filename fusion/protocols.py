@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from fusion.candidates import Candidates, Scores
-from fusion.data.dataset import Dataset
+from fusion.data.dataset import Catalog, Dataset
 from fusion.errors import NotFittedError, explain
 from fusion.missing import MissingPolicy
 from fusion.queries import Queries
@@ -77,11 +77,13 @@ class FitContext:
         seed: every random choice derives from it, see `rng`.
         workdir: a folder for checkpoints that may be resumed; ``None`` = keep none.
         progress: whether to show progress bars.
+        catalog: the items, for a fusion that learns by their fields; ``None`` where there is none.
     """
 
     seed: int = 0
     workdir: Path | None = None
     progress: bool = False
+    catalog: Catalog | None = None
 
     def rng(self, name: str) -> np.random.Generator:
         """A generator of its own for ``name``, so that one model's draws never move another's."""

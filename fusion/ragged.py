@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ragged", "segment_rank", "spans"]
+__all__ = ["Ragged", "segment_rank", "spans", "whole_segments"]
 
 IntArray = npt.NDArray[np.integer[Any]]
 
@@ -41,6 +41,26 @@ def segment_rank(
     rank = np.empty(len(segment), dtype=np.int64)
     rank[order] = np.arange(len(segment)) - np.repeat(offsets[:-1], lengths) + 1
     return order, rank
+
+
+def whole_segments(
+    offsets: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The segments that ``rows`` (R,) stand in, and where the rows are once only those are left.
+
+    Returns:
+        ``segments`` (K,) int64, rising; ``at`` (R,) int64: row numbers in the segments put end to
+        end.
+
+    >>> segments, at = whole_segments(np.array([0, 2, 5, 9]), np.array([7, 1, 6]))
+    >>> segments.tolist(), at.tolist()
+    ([0, 2], [4, 1, 3])
+    """
+    owner = np.searchsorted(offsets, rows, side="right") - 1
+    segments, position = np.unique(owner, return_inverse=True)
+    lengths = offsets[segments + 1] - offsets[segments]
+    starts = np.cumsum(lengths) - lengths
+    return segments.astype(np.int64), starts[position] + rows - offsets[owner]
 
 
 @dataclass(frozen=True, slots=True)

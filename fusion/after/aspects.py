@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fusion.after.fields import FieldValues
 from fusion.after.step import StepContext
+from fusion.data.fields import FieldValues
 
 __all__ = ["Aspects", "aspects_of"]
 

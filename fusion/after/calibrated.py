@@ -9,11 +9,11 @@ import numpy.typing as npt
 from pydantic import Field
 
 from fusion.after.aspects import aspects_of
-from fusion.after.fields import FieldValues, values_of
 from fusion.after.reordering import PoolConfig, Reordering
 from fusion.after.scale import min_max
 from fusion.after.step import StepContext
 from fusion.data.dataset import Catalog
+from fusion.data.fields import FieldValues, values_of
 
 __all__ = ["Calibrated", "CalibratedConfig", "divergence", "greedy_calibrated"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field, model_validator
 
-from fusion.after.fields import as_values, column
 from fusion.data.dataset import Catalog
+from fusion.data.fields import as_values, column
 from fusion.errors import DataError, explain
 from fusion.protocols import ComponentConfig
 

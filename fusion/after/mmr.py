@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from fusion.after.fields import FieldValues
 from fusion.after.reordering import Reordering
 from fusion.after.scale import min_max
 from fusion.after.similarity import SimilarityConfig, bind_similarity, similarity
 from fusion.after.step import StepContext
 from fusion.data.dataset import Catalog
+from fusion.data.fields import FieldValues
 
 __all__ = ["MMR", "MMRConfig", "greedy_mmr"]
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from fusion.after.fields import FieldValues, values_of
 from fusion.after.reordering import PoolConfig
 from fusion.after.step import Ranking, Step, StepContext
 from fusion.data.dataset import Catalog
+from fusion.data.fields import FieldValues, values_of
 
 __all__ = ["Quota", "QuotaConfig"]
 

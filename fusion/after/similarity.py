@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from fusion.after.fields import FieldValues, values_of
 from fusion.after.reordering import PoolConfig
 from fusion.after.step import StepContext
 from fusion.data.dataset import Catalog
+from fusion.data.fields import FieldValues, values_of
 from fusion.errors import ConfigError, explain
 
 __all__ = ["SimilarityConfig", "bind_similarity", "cosine", "similarity"]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fusion.after.fields import values_of
 from fusion.after.pipeline import After
 from fusion.after.step import ItemVectors
 from fusion.data.dataset import Catalog
+from fusion.data.fields import values_of
 from fusion.errors import DataError, explain
 from fusion.evaluation.beyond_accuracy import coverage, intra_list_diversity
 from fusion.evaluation.metrics import per_query

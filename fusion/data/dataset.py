@@ -144,8 +144,9 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, texts and events: what a model can learn from is equal where it is.
+        """SHA-256 over ids, texts and events: the same data from whatever kind of file or frame.
 
+        The other fields of the items are not in it: they come in the caller's own types.
         Lengths are hashed too, so that no two lists of texts run together into one.
         """
         digest = sha256()

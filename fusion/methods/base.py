@@ -14,7 +14,7 @@ from fusion.artifacts import floats_from_json, floats_to_json
 from fusion.candidates import Candidates, Missing
 from fusion.errors import NotFittedError, explain
 from fusion.methods.addition import added
-from fusion.missing import MissingPolicy
+from fusion.missing import MissingPolicy, among
 from fusion.normalizations.segments import FloatArray, extremes
 from fusion.protocols import ComponentConfig, Method
 from fusion.spec import NormalizationSpec
@@ -250,7 +250,7 @@ def fill_lowest(worth: FloatArray, candidates: Candidates, reasons: tuple[Missin
     """
     for m, column in enumerate(worth):
         why = candidates.why[:, m]
-        censored = np.isin(why, reasons) if why.any() else np.zeros(0, bool)
+        censored = among(why, reasons)
         if censored.any():
             low, high = extremes(column, candidates.offsets)
             floor = np.where(low == high, np.minimum(low, 0.0), low)

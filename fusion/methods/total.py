@@ -10,6 +10,7 @@ from fusion.methods.addition import total
 from fusion.methods.base import WorthMethod, chunks
 from fusion.normalizations.segments import FloatArray
 from fusion.protocols import Explain, Method
+from fusion.ragged import whole_segments
 
 __all__ = ["explain_by", "fused_scores", "total"]
 
@@ -37,12 +38,8 @@ def explain_by(method: Method, candidates: Candidates, weights: FloatArray) -> E
     """See `fusion.protocols.Fused`: only the queries of the rows asked for are worked on."""
 
     def explain(rows: npt.NDArray[np.int64]) -> FloatArray:
-        owner = np.searchsorted(candidates.offsets, rows, side="right") - 1
-        queries, position = np.unique(owner, return_inverse=True)
-        few = candidates.take(queries)
-        given = method.contributions(few, weights)
-        inside = rows - candidates.offsets[owner]
-        picked: FloatArray = given[few.offsets[position] + inside]
+        queries, at = whole_segments(candidates.offsets, rows)
+        picked: FloatArray = method.contributions(candidates.take(queries), weights)[at]
         return picked
 
     return explain

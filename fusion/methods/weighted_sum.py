@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from fusion.methods.base import ScoreConfig, ScoreMethod
-from fusion.missing import MissingPolicy
+from fusion.missing import CensoredPolicy
 
 __all__ = ["WeightedSum", "WeightedSumConfig"]
 
@@ -13,8 +13,8 @@ __all__ = ["WeightedSum", "WeightedSumConfig"]
 class WeightedSumConfig(ScoreConfig):
     """Settings of `WeightedSum`."""
 
-    missing: MissingPolicy = Field(
-        default_factory=lambda: MissingPolicy(timed_out="lowest", filtered="lowest"),
+    missing: CensoredPolicy = Field(
+        default_factory=CensoredPolicy,
         description="what stands for a score that is missing, a rule for each reason",
     )
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from fusion.candidates import Candidates
-from fusion.errors import NotFittedError, explain
+from fusion.errors import DataError, NotFittedError, explain
 from fusion.normalizations.min_max import MinMax
 from fusion.normalizations.none import NoNormalization
 from fusion.normalizations.quantile import Quantile
@@ -92,6 +92,15 @@ class Calibrated(Normalization):
     def fit(self, candidates: Candidates, labels: npt.NDArray[np.float32]) -> None:
         """Learn one curve a model from ``labels`` (N,), 1 for a query's target, else 0."""
         hits = np.asarray(labels, np.float64)
+        if hits.shape != (len(candidates),) or not np.isin(hits, (0.0, 1.0)).all():
+            got = f"an array of shape {hits.shape}, values from {hits.min(initial=0)} to "
+            raise DataError(
+                explain(
+                    self.name,
+                    f"a label of 0 or 1 for each of {len(candidates)} rows",
+                    f"{got}{hits.max(initial=0)}",
+                )
+            )
         overall = float(hits.mean()) if len(hits) else 0.0
         curves = {}
         for model, column in zip(candidates.models, self._scaled(candidates), strict=True):

@@ -46,7 +46,7 @@ def budget_curve(engine: Engine, *, progress: bool = False) -> list[BudgetPoint]
         DataError: it holds no out-of-window scores to judge by.
     """
     calibration = engine.calibrate_deadline(progress=progress)
-    context = FitContext(engine.config.seed)
+    context = FitContext(engine.config.seed, catalog=engine.data.catalog)
     names = tuple(engine.models)
     points: list[BudgetPoint] = []
     for n, prefix in enumerate(calibration.prefixes, start=1):

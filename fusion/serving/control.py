@@ -126,7 +126,7 @@ class Control(Service):
         strategy = new.build_strategy()
         strategy.uses(tuple(self._models))
         if self._fitted is not None:
-            learn(strategy, self._windows, FitContext(new.seed))
+            learn(strategy, self._windows, FitContext(new.seed, catalog=self.data.catalog))
         state = State(new, strategy, build_after(new), old.shadow)
         if state.after is not None and self._fitted is not None:
             state.after.bind(self.data.catalog)
@@ -138,7 +138,7 @@ class Control(Service):
         """Held-out NDCG of a state's fusion, remembered: the old one was judged as a new one."""
         key = json.dumps([state.config.fusion, state.config.seed], sort_keys=True)
         if key not in self._judged:
-            context = FitContext(state.config.seed)
+            context = FitContext(state.config.seed, catalog=self.data.catalog)
             self._judged[key] = held_out(state.config.build_strategy, self._windows, context)
         return self._judged[key]
 
@@ -206,7 +206,7 @@ class Control(Service):
         with self._changing:
             state = self._state
             if state.calibration is None or again:
-                context = FitContext(state.config.seed, None, progress)
+                context = FitContext(state.config.seed, None, progress, self.data.catalog)
                 found = measured_calibration(models, state, self._windows, context)
                 state = self._state = replace(state, calibration=found)
         assert state.calibration is not None

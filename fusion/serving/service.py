@@ -240,8 +240,12 @@ class Service(ABC):
         """
         strategy = self.config.build_strategy(fusion)
         strategy.uses(tuple(self._models))
-        learn(strategy, self._windows, FitContext(self.config.seed, None, progress))
+        learn(strategy, self._windows, self._context(progress))
         return strategy
+
+    def _context(self, progress: bool) -> FitContext:
+        catalog = None if self._fitted is None else self.data.catalog
+        return FitContext(self.config.seed, None, progress, catalog)
 
     @contextmanager
     def using(self, strategy: Strategy) -> Iterator[None]:

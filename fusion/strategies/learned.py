@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from fusion.artifacts import read_json, write_json
-from fusion.candidates import Candidates, Scores
+from fusion.candidates import Candidates
 from fusion.errors import DataError, NotFittedError, explain
 from fusion.missing import MissingPolicy
 from fusion.normalizations.segments import FloatArray, sums
@@ -27,12 +27,13 @@ from fusion.protocols import (
     Strategy,
     Windows,
 )
+from fusion.ragged import whole_segments
 from fusion.stackers.base import BASELINE, CONTEXT, Fill, Stacker, Teaching, View
 from fusion.stackers.features import query_ages
 from fusion.stackers.filling import fill_from_json, fill_of, fill_to_json
 from fusion.stackers.spec import StackerSpec
 from fusion.strategies.leaks import refuse_leaks
-from fusion.strategies.merging import known_models, unique_models
+from fusion.strategies.merging import columns_of, known_models, unique_models
 from fusion.strategies.parallel import Parallel
 
 __all__ = ["Learned", "LearnedConfig"]
@@ -245,7 +246,7 @@ class Learned(Strategy):
             )
         if state.stacker is None:
             return Parallel({"models": models}, name=self.name).fuse(pool)
-        rows = _columns(pool, pool.candidates(), self.config.missing, models)
+        rows = columns_of(pool, self.config.missing, models)
         view = View(rows, pool.queries, pool.popularity, query_ages(pool.queries), state.fill)
         parts = (*models, CONTEXT, BASELINE)
         return Fused(rows, state.stacker.scores(view), parts, _explain_by(state.stacker, view))
@@ -276,23 +277,6 @@ class Learned(Strategy):
         self._state = _State(tuple(saved["models"]), tuple(saved["taught"]), stacker, fill)
 
 
-def _columns(
-    pool: Pool, rows: Candidates, policy: MissingPolicy, models: tuple[str, ...]
-) -> Candidates:
-    """The columns ``models`` on ``rows`` (of the union), less what the policy excludes.
-
-    Without score completion, retrievers have the scores that their own lists came with.
-    """
-    listed = () if policy.completes else tuple(m for m in models if m in rows.models)
-    found = pool.complete(rows, tuple(m for m in models if m not in listed))
-    for model in listed:
-        at = rows.models.index(model)
-        found = found.with_scores(model, Scores(rows.scores[:, at], rows.why[:, at]))
-    found = found.only(models) if listed else found
-    kept = policy.kept(found)
-    return found if kept is None else found.where(kept)
-
-
 def _teaching_rows(
     window: Labelled, policy: MissingPolicy, models: tuple[str, ...]
 ) -> tuple[npt.NDArray[np.int64], Candidates]:
@@ -300,7 +284,7 @@ def _teaching_rows(
     union = window.pool.candidates()
     teaches = sums(window.labels(union), union.offsets) > 0
     # nobody is asked about queries that do not teach
-    rows = _columns(window.pool, union.where(teaches[union.rows]), policy, models)
+    rows = columns_of(window.pool, policy, models, union.where(teaches[union.rows]))
     if len(rows) < len(union):  # the policy may have excluded targets
         teaches &= sums(window.labels(rows), rows.offsets) > 0
     which = np.flatnonzero(teaches)
@@ -311,11 +295,7 @@ def _explain_by(stacker: Stacker, view: View) -> Explain:
     """See `fusion.protocols.Fused`: only the queries of the rows asked for are worked on."""
 
     def explain_rows(rows: npt.NDArray[np.int64]) -> FloatArray:
-        offsets = view.candidates.offsets
-        owner = np.searchsorted(offsets, rows, side="right") - 1
-        queries, position = np.unique(owner, return_inverse=True)
-        few = view.take(queries)
-        inside = rows - offsets[owner]
-        return stacker.contributions(few, few.candidates.offsets[position] + inside)
+        queries, at = whole_segments(view.candidates.offsets, rows)
+        return stacker.contributions(view.take(queries), at)
 
     return explain_rows

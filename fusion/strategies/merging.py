@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from fusion.candidates import Candidates, Scores
 from fusion.config_errors import nearest
 from fusion.errors import ConfigError, explain
+from fusion.missing import MissingPolicy
 from fusion.normalizations.segments import FloatArray
 from fusion.protocols import ComponentConfig, Labelled, Method, Pool, Windows
 from fusion.spec import Spec
@@ -70,13 +71,20 @@ class MergeConfig(ComponentConfig):
         return self.weights or self.method.weights
 
 
-def columns_of(pool: Pool, method: Method, models: tuple[str, ...]) -> Candidates:
-    """The union with the columns ``models``, as ``method`` wants missing scores to be treated.
+def columns_of(
+    pool: Pool, policy: MissingPolicy, models: tuple[str, ...], rows: Candidates | None = None
+) -> Candidates:
+    """The columns ``models`` as ``policy`` wants them, less the rows that it excludes.
 
     Without score completion, retrievers have the scores that their own lists came with.
+
+    Args:
+        pool: whom to ask.
+        policy: of missing scores.
+        models: the columns, in this order.
+        rows: of the pool's union, with the retrievers' own scores; ``None`` = all of it.
     """
-    union = pool.candidates()
-    policy = method.missing
+    union = pool.candidates() if rows is None else rows
     listed = () if policy.completes else tuple(m for m in models if m in union.models)
     found = pool.complete(union, tuple(m for m in models if m not in listed))
     for model in listed:

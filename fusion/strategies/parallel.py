@@ -84,13 +84,15 @@ class Parallel(Strategy):
         teach(
             self._method,
             windows,
-            lambda window: columns_of(window.pool, self._method, self.uses(window.pool.models)),
+            lambda window: columns_of(
+                window.pool, self._method.missing, self.uses(window.pool.models)
+            ),
         )
 
     def fuse(self, pool: Pool) -> Fused:
         """Judge every candidate; the parts are the models."""
         models = self.uses(pool.models)
-        candidates = columns_of(pool, self._method, models)
+        candidates = columns_of(pool, self._method.missing, models)
         weights = weight_vector(f"fusion {self.name}", self.config.all_weights, models)
         return Fused(
             candidates,

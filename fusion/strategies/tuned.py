@@ -34,7 +34,7 @@ from fusion.tuning.pools import PartOfPool
 from fusion.tuning.ranges import Range
 from fusion.tuning.report import Report, report_of
 from fusion.tuning.searching import Settings
-from fusion.tuning.segments import Segments
+from fusion.tuning.segments import Segmentation, Segments
 from fusion.tuning.solving import Grouping, nested, solve
 from fusion.tuning.space import Space
 
@@ -125,6 +125,7 @@ class _State:
         of_segment: segment number -> its place in ``fusions``; empty without segments.
         strategies: one a fusion, fitted where it learns.
         report: see `Report`.
+        segments: ``None`` without.
     """
 
     models: tuple[str, ...]
@@ -132,6 +133,7 @@ class _State:
     of_segment: tuple[int, ...]
     strategies: tuple[Strategy, ...]
     report: Report
+    segments: Segmentation | None = None
 
 
 class Tuned(Strategy):
@@ -243,10 +245,11 @@ class Tuned(Strategy):
         space = self._space(models)
         objective = Objective(self.name, windows, space, config.metric, context, config.folds)
         part, show = objective.whole(), context.progress
-        grouping = None
+        grouping = segments = None
         if config.segments is not None:
-            codes = [config.segments.of(window.pool.queries) for window in windows]
-            grouping = Grouping(config.segments, np.concatenate(codes))
+            segments = config.segments.bind(context.catalog, who)
+            codes = [segments.of(window.pool.queries) for window in windows]
+            grouping = Grouping(segments, np.concatenate(codes))
         solution = solve(part, space, config.settings, grouping, context.rng(who), show)
         estimate = gain = None
         if config.folds:
@@ -260,11 +263,11 @@ class Tuned(Strategy):
         of_segment: tuple[int, ...] = ()
         if grouping is not None:
             own = {number: at for at, number in enumerate(solution.segments, start=1)}
-            of_segment = tuple(own.get(number, 0) for number in range(len(grouping.config.names)))
+            of_segment = tuple(own.get(number, 0) for number in range(len(grouping.segments.names)))
         strategies = tuple(objective.taught(point, part.queries) for point in points)
         report = report_of(
             *(config.metric, config.search, objective.n_queries, space, solution),
-            *(config.segments, estimate, gain, time.perf_counter() - start),
+            *(segments, estimate, gain, time.perf_counter() - start),
         )
         log.info(
             "fusion %s: %s from %.4f to %.4f on %d queries, %d trials",
@@ -272,7 +275,7 @@ class Tuned(Strategy):
             *(report.queries, len(report.trials)),
         )
         fusions = tuple(space.fusion(point) for point in points)
-        self._state = _State(models, fusions, of_segment, strategies, report)
+        self._state = _State(models, fusions, of_segment, strategies, report, segments)
 
     def fuse(self, pool: Pool) -> Fused:
         """As the fusion that was found; each query as its segment's.
@@ -290,9 +293,9 @@ class Tuned(Strategy):
                     "fit it again",
                 )
             )
-        if len(state.strategies) == 1 or self.config.segments is None:
+        if len(state.strategies) == 1 or state.segments is None:
             return state.strategies[0].fuse(pool)
-        own = np.array(state.of_segment)[self.config.segments.of(pool.queries)]
+        own = np.array(state.of_segment)[state.segments.of(pool.queries)]
         numbers = np.unique(own).tolist()
         if len(numbers) <= 1:
             return state.strategies[numbers[0] if numbers else 0].fuse(pool)
@@ -304,7 +307,7 @@ class Tuned(Strategy):
         return joined(parts, where)
 
     def save(self, folder: Path) -> None:
-        """``tuned.json``, and for each fusion that learns a folder of its own files."""
+        """``tuned.json``, the domains of items, and a folder for each fusion that learns."""
         state = self._fitted
         write_json(
             folder / "tuned.json",
@@ -315,6 +318,8 @@ class Tuned(Strategy):
                 "report": state.report.to_json(),
             },
         )
+        if state.segments is not None:
+            state.segments.save(folder)
         for at, strategy in enumerate(state.strategies):
             if strategy.learns:
                 (folder / f"fusion-{at}").mkdir()
@@ -333,4 +338,5 @@ class Tuned(Strategy):
             tuple(saved["of_segment"]),
             strategies,
             Report.from_json(saved["report"]),
+            None if self.config.segments is None else self.config.segments.load(folder),
         )

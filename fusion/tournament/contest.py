@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fusion.data.dataset import Catalog
 from fusion.errors import DataError, explain
 from fusion.protocols import FitContext, Labelled, Pool, Strategy, Windows
 from fusion.strategies.leaks import refuse_leaks
@@ -67,6 +68,7 @@ class Contest:
         folds: how many.
         seed: of all that learns.
         timed: queries timed one by one; 0 = none.
+        catalog: the items, for fusions that learn by their fields.
 
     Raises:
         LeakageError: a column comes from a model that may have seen the labels.
@@ -74,7 +76,14 @@ class Contest:
     """
 
     def __init__(
-        self, windows: Windows, build: Build, *, folds: int, seed: int = 0, timed: int = 0
+        self,
+        windows: Windows,
+        build: Build,
+        *,
+        folds: int,
+        seed: int = 0,
+        timed: int = 0,
+        catalog: Catalog | None = None,
     ) -> None:
         if not windows:
             do = "add a stacking section to the config, or more data"
@@ -83,7 +92,8 @@ class Contest:
             refuse_leaks("tournament", window.pool.models, window)
         self._older: Sequence[Labelled] = tuple(windows[:-1])
         self._newest = windows[-1]
-        self._build, self._seed, self._timed = build, seed, timed
+        self._build, self._timed = build, timed
+        self.context = FitContext(seed, catalog=catalog)
         self.folds: Folds = cut_folds(self._newest.pool.queries, folds)
 
     @property
@@ -105,7 +115,7 @@ class Contest:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that an entrant's ranks depend on, besides the entrant."""
-        digest = sha256(f"{len(self.folds)} {self._seed}".encode())
+        digest = sha256(f"{len(self.folds)} {self.context.seed}".encode())
         for window in (*self._older, self._newest):
             pool, queries = window.pool, window.pool.queries
             union = pool.candidates()
@@ -156,7 +166,7 @@ class Contest:
                 for past, judged in self._lessons:
                     strategy = self._build(entrant.fusion)
                     strategy.uses(self.models)
-                    strategy.fit(past, FitContext(self._seed))
+                    strategy.fit(past, self.context)
                     fell_back += isinstance(strategy, Learned) and strategy.fallback
                     ranks.append(_judge(strategy, judged))
                 found = np.concatenate(ranks)

@@ -9,7 +9,6 @@ from fusion.after.trade_off import trade_off
 from fusion.engine import Engine
 from fusion.errors import RecfusionError
 from fusion.progress import stage
-from fusion.protocols import FitContext
 from fusion.serving.budget import budget_curve
 from fusion.tournament.contest import Contest
 from fusion.tournament.outcome import Curve, Row, TournamentResult
@@ -73,11 +72,17 @@ def _budget(engine: Engine, row: Row, folds: int) -> Curve:
 
 def _diversity(engine: Engine, row: Row, folds: int) -> Curve:
     config = engine.config
-    contest = Contest(engine.windows, config.build_strategy, folds=folds, seed=config.seed)
+    contest = Contest(
+        engine.windows,
+        config.build_strategy,
+        folds=folds,
+        seed=config.seed,
+        catalog=engine.data.catalog,
+    )
     past, judged = contest.last_lesson
     strategy = config.build_strategy(row.fusion)
     if strategy.learns:
-        strategy.fit(past, FitContext(config.seed))
+        strategy.fit(past, contest.context)
     settings: Sequence[dict[str, object]] = [{"name": "mmr", "trade_off": x} for x in TRADE_OFFS]
     points = trade_off(
         strategy.fuse(judged.pool),

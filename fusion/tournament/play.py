@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from fusion._version import __version__
-from fusion.benchmark import split_for
+from fusion.benchmark import fitted_engine, split_for
 from fusion.config import EngineConfig
 from fusion.config_tournament import TournamentConfig
 from fusion.data.dataset import Dataset
 from fusion.data.splits import Split
 from fusion.engine import Engine
-from fusion.errors import ArtifactError, ConfigError, explain
+from fusion.errors import ConfigError, explain
 from fusion.evaluation.fingerprint import Fingerprint
 from fusion.progress import track
 from fusion.protocols import Windows
@@ -77,7 +78,7 @@ def run_tournament(
     config = _with_windows(config)
     test = split_for(config.evaluation, data, config.seed)
     key = _key(config, test)
-    engine = _fitted(config, test, key, out, progress)
+    engine = fitted_engine(config, test.train, out=out, key=key, progress=progress)
     fitted = time.perf_counter()
     k, cache = config.evaluation.k, None if out is None else out / "cache"
     result = play(
@@ -155,7 +156,14 @@ def play(
         DataError, LeakageError: as `run_tournament`.
     """
     started = time.perf_counter()
-    contest = Contest(windows, build, folds=rules.folds, seed=seed, timed=rules.timed)
+    contest = Contest(
+        windows,
+        build,
+        folds=rules.folds,
+        seed=seed,
+        timed=rules.timed,
+        catalog=None if engine is None else engine.data.catalog,
+    )
     entrants = entrants_of(rules, contest.models)
     records = Records(cache, contest.fingerprint if cache is not None else "")
     played: list[Played] = []
@@ -264,23 +272,6 @@ def _queries(data: Dataset, test: Split) -> str:
     return Fingerprint.of(data, test).queries
 
 
-def _fitted(
-    config: EngineConfig, test: Split, key: str, out: Path | None, progress: bool
-) -> Engine:
-    if out is None:
-        return Engine.from_config(config).fit(test.train, progress=progress)
-    folder = out / "cache" / f"engine-{key}"
-    if folder.is_dir():
-        try:
-            return Engine.load(folder)
-        except ArtifactError as error:
-            log.warning("fitted again: %s", error)
-    engine = Engine.from_config(config)
-    engine.fit(test.train, workdir=out / "work", progress=progress)
-    engine.save(folder)
-    return engine
-
-
 def _filled(fusion: Mapping[str, Any], engine: Engine | None) -> Mapping[str, Any]:
     """With every default, so that the recommendation means the same in a later version."""
     if engine is None:
@@ -289,8 +280,6 @@ def _filled(fusion: Mapping[str, Any], engine: Engine | None) -> Mapping[str, An
 
 
 def _with_test(result: TournamentResult, look: Any) -> TournamentResult:
-    from dataclasses import replace
-
     name, single = result.recommendation.name, result.best_single
     said = f"The test split was looked at once, by {name}"
     if look.difference is None:

@@ -129,5 +129,5 @@ def columns_for(strategy: Strategy, window: Labelled) -> Columns | None:
     if not isinstance(method, WorthMethod) or type(method).fused is not WorthMethod.fused:
         return None
     models = strategy.uses(window.pool.models)
-    candidates = columns_of(window.pool, method, models)
+    candidates = columns_of(window.pool, method.missing, models)
     return Columns(method, method.filled(candidates), TargetRows(candidates, window.targets))

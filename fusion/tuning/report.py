@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from fusion.evaluation.significance import Estimate
-from fusion.tuning.segments import SegmentsConfig
+from fusion.tuning.segments import Segmentation
 from fusion.tuning.solving import Solution
 from fusion.tuning.space import Point, Space
 
@@ -120,7 +120,7 @@ def report_of(
     queries: int,
     space: Space,
     solution: Solution,
-    segments: SegmentsConfig | None,
+    segments: Segmentation | None,
     estimate: Estimate | None,
     gain: Estimate | None,
     seconds: float,

@@ -18,7 +18,7 @@ from fusion.normalizations.segments import FloatArray
 from fusion.progress import track
 from fusion.tuning.objective import Part, folds_of
 from fusion.tuning.searching import Settings, search
-from fusion.tuning.segments import SegmentsConfig, shrunk
+from fusion.tuning.segments import Segmentation, shrunk
 from fusion.tuning.space import Point, Space
 from fusion.tuning.trials import Trials
 
@@ -30,11 +30,11 @@ class Grouping:
     """The segments of an objective's queries.
 
     Attributes:
-        config: what they are.
+        segments: what they are.
         codes: (Q,) int64: the segment of each query.
     """
 
-    config: SegmentsConfig
+    segments: Segmentation
     codes: npt.NDArray[np.int64]
 
 
@@ -93,10 +93,10 @@ def solve(
         return Solution(trials, best)
     segments, sizes = {}, {}
     inner = space.weights_from(best)
-    for number in range(len(grouping.config.names)):
+    for number in range(len(grouping.segments.names)):
         which = np.flatnonzero(grouping.codes[part.queries] == number)
         sizes[number] = len(which)
-        if len(which) < grouping.config.min_queries:
+        if len(which) < grouping.segments.config.min_queries:
             continue
         own = search(part.within(which), inner, how, rng).best.point
         point = best
@@ -105,7 +105,7 @@ def solve(
                 own.weights[place.key],
                 best.weights[place.key],
                 len(which),
-                grouping.config.prior,
+                grouping.segments.config.prior,
             )
             point = point.weigh(place, mixed)
         if own.weights != best.weights:

@@ -222,3 +222,17 @@ def test_an_interrupted_fit_goes_on_from_what_is_fitted(
     assert caplog.text.count("found fitted") == 7  # 4 models fitted twice, one copy was damaged
     users = list(tiny.users.ids)
     assert second.recommend_many(users).equals(first.recommend_many(users))
+
+
+def test_a_model_that_reads_fields_is_not_found_fitted_on_other_fields(tmp_path: Path) -> None:
+    met = pa.table({"user_id": ["u", "u", "v"], "item_id": ["a", "b", "c"]})
+    config = {"retrievers": {"relations": {"same": {"series": 1}}}, "stacking": None}
+
+    def first(series: list[str]) -> str:
+        items = pa.table({"item_id": ["a", "b", "c", "d"], "title": list("abcd"), "series": series})
+        engine = Engine.from_config(config)
+        engine.fit(Dataset.from_frames(met, items), workdir=tmp_path)
+        return engine.recommend(history=["a"], k=1)[0].item_id
+
+    assert first(["x", "y", "x", "y"]) == "c"
+    assert first(["x", "y", "y", "x"]) == "d"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, YAMLError
 from ruamel.yaml.compat import StringIO
 
 from fusion.yaml_source import read_yaml
@@ -77,6 +77,10 @@ plain = st.recursive(
 def test_reads_what_ruamel_writes(value: Any) -> None:
     out = StringIO()
     YAML(typ="safe", pure=True).dump({"value": value}, out)
+    try:
+        YAML(typ="safe", pure=True).load(out.getvalue())
+    except YAMLError:  # it writes {a: :a}, and cannot read that itself
+        return
     if "${" not in out.getvalue():
         assert value_of(out.getvalue()) == {"value": value}
 

@@ -6,7 +6,8 @@ from pools import candidates_of, pool_of
 from pydantic import ValidationError
 
 from fusion.candidates import Missing
-from fusion.missing import FILLED, MissingPolicy
+from fusion.missing import CensoredPolicy, MissingPolicy, among
+from fusion.strategies.merging import MethodSpec
 from fusion.strategies.parallel import Parallel
 
 GONE, COLD, LATE, CUT = (
@@ -41,7 +42,17 @@ def test_a_rule_for_each_reason() -> None:
     assert policy.reasons("lowest") == (GONE, CUT)
     assert policy.reasons("prior") == (COLD,)
     assert policy.reasons("nan") == ()
-    assert {"lowest", "prior"} == FILLED
+    assert among(np.array([0, *Missing], np.uint8), (GONE, CUT)).tolist() == [
+        *(False, False, True, False, False, True)
+    ]
+
+
+def test_a_rule_that_is_not_named_keeps_its_default() -> None:
+    named = {"name": "weighted_sum", "missing": {"cold": "exclude"}}
+    policy = MethodSpec.model_validate(named).build().missing
+    assert isinstance(policy, CensoredPolicy)
+    assert policy.reasons("lowest") == (GONE, LATE, CUT)
+    assert policy.reasons("exclude") == (COLD,)
 
 
 def test_exclusion_keeps_the_rows_that_no_model_misses_for_that_reason() -> None:

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from pools import EVERYTHING, PAST, MemoryPool, candidates_of, pool_of, window_of
 from pydantic import ValidationError
+from tiny_data import GENRES, tiny_frames
 
 from fusion.candidates import Candidates
 from fusion.config import EngineConfig
+from fusion.data.dataset import Dataset
+from fusion.engine import Engine
 from fusion.errors import ConfigError, DataError, LeakageError, NotFittedError
 from fusion.protocols import FitContext, Labelled
 from fusion.ragged import Ragged
 from fusion.strategies.learned import Learned
 from fusion.strategies.parallel import Parallel
 from fusion.strategies.tuned import Tuned
+from fusion.tuning.segments import NO_DOMAIN
 
 CONTEXT = FitContext(seed=3)
 WEIGHTED = {"mode": "parallel", "method": {"name": "weighted_sum", "normalization": "z_score"}}
@@ -215,7 +219,22 @@ def test_no_queries(segmented: Tuned) -> None:
 
 def test_a_segment_by_its_name_alone() -> None:
     config = Tuned.Config.model_validate({"fusion": WEIGHTED, "weights": True, "segments": "cold"})
-    assert config.segments.names == ("cold", "warm")
+    assert config.segments.bind(None, "test").names == ("cold", "warm")
+
+
+def test_segments_by_domain_through_an_engine(tmp_path: Path) -> None:
+    inner = {"method": {"name": "weighted_sum"}}
+    segments = {"by": "domain", "min_queries": 3}
+    fusion = {"mode": "tuned", "fusion": inner, "weights": True, "folds": 0, "segments": segments}
+    engine = Engine.from_config(
+        {"retrievers": {"item_transition": {}, "popularity": {}}, "fusion": fusion}
+    ).fit(Dataset.from_frames(*tiny_frames()))
+    assert isinstance(engine.strategy, Tuned)
+    assert set(engine.strategy.report.segments) == {*GENRES, NO_DOMAIN}
+    engine.save(tmp_path / "engine")
+    again = Engine.load(tmp_path / "engine")
+    for user in ("u0", "u1", "u2"):
+        assert again.recommend(user, 5) == engine.recommend(user, 5)
 
 
 # --- kept ------------------------------------------------------------------------------------

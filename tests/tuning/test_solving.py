@@ -42,7 +42,8 @@ def split_window(n: int = 240, seed: int = 0, short: int = 120) -> Labelled:
 
 
 def grouping_of(window: Labelled, **config: float) -> Grouping:
-    segments = SegmentsConfig(by="history_length", edges=[5], **config)  # type: ignore[arg-type]
+    config = SegmentsConfig(by="history_length", edges=[5], **config)  # type: ignore[arg-type]
+    segments = config.bind(None, "test")
     return Grouping(segments, segments.of(window.pool.queries))
 
 
