@@ -12,14 +12,11 @@ from fusion.tournament.complementarity import Complementarity
 from fusion.tournament.intervals import Interval
 
 if TYPE_CHECKING:
-    import rich.table
+    import rich.console
 
     from fusion.engine import Engine
 
 __all__ = ["Curve", "FinalLook", "Recommended", "Row", "SliceRow", "TournamentResult"]
-
-#: errors told whole in a terminal; of the others the names
-FAILED = 5
 
 
 @dataclass(frozen=True)
@@ -263,52 +260,16 @@ class TournamentResult:
         return tuple(row for row in self.rows if row.error)
 
     def markdown(self) -> str:
-        """A GitHub table of every entrant, the recommendation, the errors and the notes."""
-        lines = [self.header, (":--", *("--:",) * (len(self.header) - 1))]
-        lines += [
-            tuple(cell.replace("|", "\\|") for cell in self.cells(row))
-            for row in self.rows
-            if not row.error
-        ]
-        table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        parts = [f"**{self.recommendation.name}**: {self.recommendation.reason}", table]
-        if self.failed:
-            parts.append(
-                "Failed:\n\n" + "\n".join(f"- {row.name}: {row.error}" for row in self.failed)
-            )
-        return "\n\n".join([*parts, *self.notes]) + "\n"
+        """GitHub tables of every entrant, the slices and the models alone, errors and notes."""
+        from fusion.tournament.tables import markdown_of
 
-    def rich(self, most: int = 15) -> rich.table.Table:
-        """For a terminal: the models, the ``most`` best fusions, and the notes."""
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
+        return markdown_of(self)
 
-        rows = self.shown(most)
-        left_out = len(self.rows) - len(rows) - len(self.failed)
-        caption = [self.recommendation.reason, *self.notes]
-        if left_out:
-            caption.append(f"{left_out} further entrants are not shown: equal to one, or lower.")
-        caption += [f"failed: {row.name}: {row.error}" for row in self.failed[:FAILED]]
-        if further := [row.name for row in self.failed[FAILED:]]:
-            caption.append(f"failed too: {', '.join(further)}.")
-        out = Table(
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-            collapse_padding=True,
-            title=Text(f"recommended: {self.recommendation.name}"),
-            title_justify="left",
-            caption=Text("\n".join(caption)),
-            caption_justify="left",
-        )
-        out.add_column("", overflow="fold", min_width=8)
-        for title in self.header[1:]:
-            out.add_column(title.replace(" [", "\n["), justify="right", no_wrap=True)
-        for row in rows:
-            cells = self.cells(row)
-            style = "bold" if row.name == self.recommendation.name else ""
-            out.add_row(*(Text(cell.replace(" [", "\n[")) for cell in cells), style=style)
-        return out
+    def rich(self, most: int = 15) -> rich.console.Group:
+        """For a terminal: the models, the ``most`` best fusions, slices, models alone, notes."""
+        from fusion.tournament.tables import rich_of
+
+        return rich_of(self, most)
 
 
 def interval_text(interval: Interval, form: str = ".4f") -> str:

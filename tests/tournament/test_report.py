@@ -5,14 +5,17 @@ import re
 from html.parser import HTMLParser
 from io import StringIO
 
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 from synthetic import engine_config, rules, window
 
+from fusion.tournament.complementarity import complementarity_of
 from fusion.tournament.figures import pictures
-from fusion.tournament.outcome import Curve, TournamentResult
+from fusion.tournament.outcome import Curve, Recommended, TournamentResult
 from fusion.tournament.play import play
 from fusion.tournament.report import render_report
+from fusion.tournament.tables import listings
 from fusion.tournament.writing import recommended_yaml
 
 EVIL = '<script>alert("$x$")</script>'
@@ -120,14 +123,44 @@ def test_the_overlay_says_why_and_reads_back(result: TournamentResult) -> None:
     assert read == {"fusion": result.recommendation.fusion}
 
 
-def test_the_table_for_the_terminal(result: TournamentResult) -> None:
+def test_the_tables_for_the_terminal(result: TournamentResult) -> None:
     from rich.console import Console
 
     stream = StringIO()
-    Console(file=stream, width=120).print(result.rich(most=1))
+    Console(file=stream, width=80).print(result.rich(most=1))
     shown = stream.getvalue()
     assert f"recommended: {result.recommendation.name}" in shown
     assert "failed: broken" in shown
     assert "†" in shown
-    lines = result.markdown().splitlines()
+    flowing = " ".join(shown.split())
+    for note in result.notes:  # in 80 characters, and whole
+        assert " ".join(note.split()) in flowing
+    for part in ("head items", "tail items", "cold users", "warm users", "alone"):
+        assert part in shown
+    assert f"{result.complementarity.oracle:.4f}" in shown
+    assert result.nested is not None
+    assert "Nested estimate" in flowing
+    assert f"{result.nested.mean:+.4f}" in flowing
+
+
+def test_the_tables_in_markdown(result: TournamentResult) -> None:
+    entrants, *others = result.markdown().split("\n\n| slice |")
+    lines = entrants.splitlines()
     assert sum(line.startswith("|") for line in lines) == 2 + len(result.rows) - 1
+    (others_text,) = others
+    assert "| cold users |" in others_text
+    assert "| model | finds | alone | shares most with |" in others_text
+
+
+def test_whom_a_model_shares_most_with() -> None:
+    ranks = {"a": np.array([1, 2, 0, 0]), "b": np.array([1, 0, 3, 0]), "c": np.array([0, 0, 0, 0])}
+    of = complementarity_of(ranks, np.array([True, True, True, False]), 10)
+    empty = TournamentResult(10, 0.01, "a", (), Recommended("a", "model", {}, ""), None, (), of)
+    (listing,) = listings(empty)
+    # a finds 2 of 4, one of them alone; b has 1 of its 2; c finds none
+    assert listing.rows == (
+        ("a", "50.0%", "25.0%", "b (50%)"),
+        ("b", "50.0%", "25.0%", "a (50%)"),
+        ("c", "0.0%", "0.0%", "–"),
+    )
+    assert "any model finds 75.0%" in listing.title
