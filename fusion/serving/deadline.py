@@ -12,6 +12,7 @@ At a request, `plan` takes the longest prefix that is expected to be done in tim
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from fusion.serving.held_out import window_ndcg
 from fusion.serving.subset import restricted_window, subset_strategy
 
 __all__ = ["Calibration", "DeadlineGate", "Prefix", "Step", "calibrate", "chain_of", "plan"]
+
+log = logging.getLogger(__name__)
 
 #: queries of the newest window that models are ordered by; more do not change an order much
 JUDGED = 500
@@ -127,11 +130,14 @@ def _prefix(
 ) -> Prefix:
     own, fusion = subset_strategy(config, names, subset)
     if own.learns:
-        try:
-            if not windows:
-                raise RecfusionError("no window to learn from")
-            own.fit([restricted_window(window, subset) for window in windows], context)
-        except RecfusionError:
+        why = "" if windows else "there is no window to learn from"
+        if windows:
+            try:
+                own.fit([restricted_window(window, subset) for window in windows], context)
+            except RecfusionError as error:
+                why = str(error)
+        if why:
+            log.warning("deadline: reciprocal rank fusion over %s: %s", ", ".join(subset), why)
             fusion = {**RRF, "models": list(subset)}
             own = config.build_strategy(fusion)
     return Prefix(subset, fusion, own)

@@ -12,9 +12,10 @@ from models_for_tests import engine_of, ids, skip
 
 from fusion import Dataset, Engine
 from fusion.errors import DataError, NotFittedError
+from fusion.protocols import FitContext
 from fusion.serving.budget import budget_curve
 from fusion.serving.costs import Costs
-from fusion.serving.deadline import Calibration, Step, plan
+from fusion.serving.deadline import Calibration, Step, calibrate, plan
 
 PLENTY = 60_000
 LEARNED = {"mode": "learned", "min_queries": 5, "stacker": "linear"}
@@ -259,3 +260,18 @@ def test_the_budget_curve_has_a_point_for_every_prefix(engine: Engine, fusion: s
         assert point.low <= point.ndcg <= point.high
         assert point.to_json()["models"] == list(point.models)
     engine.rollback()
+
+
+def test_a_prefix_that_cannot_learn_says_so(
+    tiny: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    learned = {"mode": "learned", "stacker": "linear", "min_queries": 30, "too_few": "error"}
+    engine = engine_of(tiny, fusion=learned)
+    few = tuple(window.take(np.arange(8)) for window in engine.windows)
+    with caplog.at_level("WARNING"):
+        found = calibrate(
+            engine.config, engine.strategy, engine.models, few, engine.costs, FitContext()
+        )
+    assert "reciprocal rank fusion over" in caplog.text
+    assert "at least 30 queries" in caplog.text
+    assert found.prefixes[0].fusion["method"] == "rrf"
