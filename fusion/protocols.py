@@ -167,6 +167,14 @@ class Model(Component, ABC):
     def load(self, folder: Path, data: Dataset) -> None:
         """Read what `save` wrote; ``data`` is the data set the model was fitted on."""
 
+    def peak_rate(self) -> float | None:
+        """Floating-point operations a second that the hardware reaches in this model's precision.
+
+        Measured, for whoever wants to know how near a model comes (`recfusion profile`); ``None`` =
+        the model does not count its operations.
+        """
+        return None
+
     def not_fitted(self) -> NotFittedError:
         """The error to raise when asked before `fit`."""
         return NotFittedError(explain(f"{self!r}", "a fitted model", "none", "call fit first"))

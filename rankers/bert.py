@@ -101,7 +101,7 @@ class Bert(Ranker):
         """Write ``encoder/``, ``tokenizer/`` (as Hugging Face does), the head and ``bert.json``."""
         if self._net is None:
             raise self.not_fitted()
-        from rankers.bert_device import quiet
+        from rankers.device import quiet
 
         with quiet():
             self._net.encoder.save_pretrained(folder / "encoder")
@@ -156,8 +156,8 @@ class Bert(Ranker):
         import torch
         from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-        from rankers.bert_device import quiet
         from rankers.bert_model import Net
+        from rankers.device import quiet
 
         settings: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
         if dropout:
@@ -205,7 +205,7 @@ class Bert(Ranker):
 
     def _scorer(self) -> Any:
         if self._asked is None:
-            from rankers.bert_device import best_device, working_dtype
+            from rankers.device import best_device, working_dtype
 
             net = copy.deepcopy(self._net).to(best_device())
             net.encoder.to(working_dtype(self.config.dtype))

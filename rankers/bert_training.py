@@ -31,11 +31,11 @@ from fusion.data.dataset import Dataset
 from fusion.protocols import FitContext
 from rankers.bert_batches import Numbers, by_length, collator, draw_examples, either
 from rankers.bert_config import Config
-from rankers.bert_device import quiet, working_dtype
 from rankers.bert_examples import split_events
 from rankers.bert_model import Net
 from rankers.bert_text import Texts
 from rankers.bert_watch import Watch, last_checkpoint
+from rankers.device import quiet, working_dtype
 
 __all__ = ["train"]
 

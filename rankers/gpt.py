@@ -28,7 +28,8 @@ from fusion.data.dataset import Dataset
 from fusion.errors import ArtifactError, ConfigError, explain
 from fusion.protocols import FitContext, Ranker
 from fusion.queries import Queries
-from rankers.gpt_base import Base, best_dtype, load_model, load_tokenizer, quiet, resolve
+from rankers.device import quiet, working_dtype
+from rankers.gpt_base import Base, load_model, load_tokenizer, resolve
 from rankers.gpt_config import GptConfig
 from rankers.gpt_examples import Validation, examples, hold_out, ndcg
 from rankers.gpt_prompt import Prompts
@@ -196,7 +197,7 @@ class Gpt(Ranker):
             seed = int(rng.integers(2**31))
             if rows:
                 # LoRA's own weights are float32 whatever the frozen ones are
-                dtype = best_dtype(self.config.dtype, self._device)
+                dtype = working_dtype(self.config.dtype, self._device)
                 frozen = dtype if tune == "lora" else torch.float32
                 workdir = self._workdir(data, context, tokens, start)
                 causal = load_model(self._base.folder, frozen) if start is None else start
@@ -256,7 +257,7 @@ class Gpt(Ranker):
         import torch
 
         assert self._base is not None
-        dtype = best_dtype(self.config.dtype, self._device)
+        dtype = working_dtype(self.config.dtype, self._device)
         if model is None:
             exact = torch.float32 if self._adapter is not None else dtype
             model = load_model(self._base.folder, exact)

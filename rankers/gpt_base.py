@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fusion.errors import ConfigError, DependencyError, explain
+from rankers.device import quiet
 
-__all__ = ["Base", "best_dtype", "load_model", "load_tokenizer", "quiet", "resolve"]
+__all__ = ["Base", "load_model", "load_tokenizer", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _convert(folder: Path, gguf_file: str, target: Path, progress: bool) -> None
     try:
         # the reader of GGUF draws its bar without asking anybody
         hidden = nullcontext() if progress else redirect_stderr(StringIO())
-        with quiet(progress=progress), hidden, _named(folder / gguf_file):
+        with quiet(not progress), hidden, _named(folder / gguf_file):
             tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf_file)
             read = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf_file)
             # A model that came from GGUF calls itself quantised and refuses to be saved; the
@@ -149,43 +149,3 @@ def _named(folder: Path) -> Iterator[None]:
                 f"base model {folder.name!r}", "a causal LM that transformers knows", str(error)
             )
         ) from error
-
-
-def best_dtype(choice: str, device: str) -> Any:
-    """The torch dtype for ``auto``, ``float32`` or ``bfloat16`` on ``device``.
-
-    ``auto`` is bfloat16 where the hardware multiplies it: AMX or AVX512-BF16 on a CPU (measured
-    1.7-1.8x float32 on AVX512-BF16, 2.6x and more on AMX), and a GPU that says so.
-    """
-    import torch
-
-    if choice != "auto":
-        return getattr(torch, choice)
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    able = torch.cpu.get_capabilities()
-    multiplies = able.get("amx_bf16", False) or able.get("avx512_bf16", False)
-    return torch.bfloat16 if multiplies else torch.float32
-
-
-@contextmanager
-def quiet(*, progress: bool = False) -> Iterator[None]:
-    """Keep transformers' own warnings and bars off the terminal; put its settings back after."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    advice = os.environ.get("TRANSFORMERS_NO_ADVISORY_WARNINGS")
-    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
-    logging.set_verbosity_error()
-    if not progress:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-        if advice is None:
-            del os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"]
-        else:
-            os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = advice

