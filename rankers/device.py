@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging as standard_logging
 import os
 import time
 from collections.abc import Iterator
@@ -76,15 +77,22 @@ def quiet(on: bool = True) -> Iterator[None]:
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    # torchao, where it is installed, lists on import every CUDA library that it cannot load
+    others = [standard_logging.getLogger(name) for name in ("torchao", "torch.utils._pytree")]
+    levels = [other.level for other in others]
     advice = os.environ.get("TRANSFORMERS_NO_ADVISORY_WARNINGS")
     if on:
         os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
         logging.set_verbosity_error()
         logging.disable_progress_bar()
+        for other in others:
+            other.setLevel(standard_logging.ERROR)
     try:
         yield
     finally:
         logging.set_verbosity(level)
+        for other, before in zip(others, levels, strict=True):
+            other.setLevel(before)
         if bars:
             logging.enable_progress_bar()
         if on and advice is None:

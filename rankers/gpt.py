@@ -12,6 +12,8 @@ Without the second term frequent wordings win; Holtzman et al. 2021, "Surface Fo
 
 from __future__ import annotations
 
+import copy
+import itertools
 import logging
 import shutil
 from collections.abc import Callable
@@ -28,11 +30,14 @@ from fusion.data.dataset import Dataset
 from fusion.errors import ArtifactError, ConfigError, explain
 from fusion.protocols import FitContext, Ranker
 from fusion.queries import Queries
-from rankers.device import quiet, working_dtype
+from fusion.work import timed
+from rankers.device import measured_peak, quiet, working_dtype
 from rankers.gpt_base import Base, load_model, load_tokenizer, resolve
+from rankers.gpt_cache import HistoryCache
 from rankers.gpt_config import GptConfig
 from rankers.gpt_examples import Validation, examples, hold_out, ndcg
 from rankers.gpt_prompt import Prompts
+from rankers.gpt_quantize import quantized
 from rankers.gpt_reader import Reader
 from rankers.gpt_scoring import likelihoods, yes_no
 from rankers.gpt_training import adapter_of, merged, train, with_lora
@@ -40,14 +45,15 @@ from rankers.gpt_training import adapter_of, merged, train, with_lora
 __all__ = ["Gpt"]
 
 log = logging.getLogger(__name__)
-#: items' unconditional likelihoods are packed behind one header, this many tokens a row
-_UNCONDITIONAL_ROW = 512
 #: what a base model's folder is made of; nothing that would have to be unpickled
 _BASE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
 
 class Gpt(Ranker):
     """A causal LM as a ranker; all candidates of a user share one pass over the history.
+
+    The history's keys and values are kept for the user's next request, within ``cache_mb``. One
+    thread at a time may ask.
 
     The model reads the ``prompt.history`` newest events that have a text. A candidate without text,
     and every candidate of a query without such an event, is cold.
@@ -58,9 +64,11 @@ class Gpt(Ranker):
     _base: Base | None = None
     _prompts: Prompts
     _reader: Reader | None = None  # there is one once the model may be asked
+    _trained: Any = None  # tune: full: the weights before they are quantised
     _adapter: dict[str, npt.NDArray[Any]] | None = None
     #: (I,) float32 mean log-likelihood a token without history; NaN = not computed yet
     _unconditional: npt.NDArray[np.float32]
+    _readable: npt.NDArray[np.bool_]  # (I,): which items have a text
 
     def fit(self, data: Dataset, context: FitContext) -> None:
         """Fine-tune on the events of ``data``; see `rankers.gpt_examples` for what is held out.
@@ -70,7 +78,7 @@ class Gpt(Ranker):
             ConfigError: a model that cannot be used, or a prompt longer than its context.
         """
         data.require_events(repr(self))
-        self._reader = self._adapter = None
+        self._reader = self._adapter = self._trained = None
         self._base = resolve(self.config.base_model, progress=context.progress)
         self._learn(data, context, self.config.training.max_tokens, None)
 
@@ -80,32 +88,28 @@ class Gpt(Ranker):
             self.fit(data, context)
             return
         data.require_events(repr(self))
-        start = self._reader.model if self.config.tune == "full" else None
+        self._reader.cache.clear()  # its weights are about to change
+        start = self._trained if self.config.tune == "full" else None
         self._learn(data, context, self.config.training.refit_tokens, start)
 
     def score(self, queries: Queries, candidates: Candidates) -> Scores:
         """As `Model.score`; in bfloat16 a score moves by some 0.01 with its neighbours' number."""
         if self._base is None or self._reader is None:
             raise self.not_fitted()
-        readable = self._prompts.has_text
         values = np.full(len(candidates), np.nan, np.float32)
-        known = readable[candidates.items]
-        history = [readable[items].any() for items in queries.history]
-        asked = [
-            start + np.flatnonzero(known[start:stop] & history[q])
-            for q, (start, stop) in enumerate(
-                zip(candidates.offsets[:-1], candidates.offsets[1:], strict=True)
-            )
-        ]
-        which = [q for q, rows in enumerate(asked) if len(rows)]
-        if which:
-            scores = self._scores(
-                self._reader,
-                [queries.history[q] for q in which],
-                [candidates.items[asked[q]] for q in which],
-                self._unconditional,
-            )
-            values[np.concatenate([asked[q] for q in which])] = np.concatenate(scores)
+        known = self._readable[candidates.items]
+        histories, rows = [], []
+        for q, (start, stop) in enumerate(itertools.pairwise(candidates.offsets.tolist())):
+            history = queries.history[q]
+            history = history[self._readable[history]]
+            asked = start + np.flatnonzero(known[start:stop])
+            if len(history) and len(asked):
+                histories.append(history)
+                rows.append(asked)
+        if rows:
+            items = [candidates.items[asked] for asked in rows]
+            scores = self._scores(self._reader, histories, items, self._unconditional)
+            values[np.concatenate(rows)] = np.concatenate(scores)
         return Scores.of(values)
 
     def save(self, folder: Path) -> None:
@@ -124,7 +128,7 @@ class Gpt(Ranker):
             _copy_base(self._base.folder, folder / "base", weights=self.config.tune != "full")
         if self.config.tune == "full":
             with quiet():
-                self._reader.model.save_pretrained(folder / "base")
+                self._trained.save_pretrained(folder / "base")
 
     def load(self, folder: Path, data: Dataset) -> None:
         """As `Model.load`.
@@ -152,6 +156,11 @@ class Gpt(Ranker):
         self._finish(None)
         self._unconditional = read_arrays(folder / "unconditional.safetensors")["mean"]
 
+    def peak_rate(self) -> float:
+        """As `Model.peak_rate`, of matrix products in the precision of the activations."""
+        dtype = working_dtype(self.config.dtype, self._device)
+        return measured_peak(self._device, str(dtype).removeprefix("torch."))
+
     # -- the parts ------------------------------------------------------------------------------
 
     @property
@@ -168,6 +177,7 @@ class Gpt(Ranker):
         self._prompts = Prompts.of(
             data.catalog, self.config.item_text, self.config.prompt, tokenizer
         )
+        self._readable = self._prompts.has_text
 
     def _learn(self, data: Dataset, context: FitContext, tokens: int, start: Any) -> None:
         """Train for ``tokens`` tokens, from ``start`` or the base model with its adapter."""
@@ -265,11 +275,17 @@ class Gpt(Ranker):
                 model = merged(model, self.config.lora, self._adapter)
         model = model.to(self._device, dtype).eval()
         self._check_context(model)
-        self._reader = Reader(model)
+        self._trained = model if self.config.tune == "full" else None
+        if self.config.weights != "none":
+            copied = model if self._trained is None else copy.deepcopy(model)
+            model = quantized(copied, self.config.weights)
+        self._reader = Reader(model, HistoryCache(self.config.cache_mb * 2**20))
         self._unconditional = np.full(len(self._prompts.items), np.nan, np.float32)
 
     def _check_context(self, model: Any) -> None:
-        context = getattr(model.config, "max_position_embeddings", None)
+        names = ("max_position_embeddings", "sliding_window")  # attention is to the whole prompt
+        limits = [getattr(model.config, name, None) for name in names]
+        context = min((limit for limit in limits if limit is not None), default=None)
         if context is not None and self._prompts.longest > context:
             raise ConfigError(
                 explain(
@@ -288,28 +304,24 @@ class Gpt(Ranker):
         unconditional: npt.NDArray[np.float32],
     ) -> list[npt.NDArray[np.float32]]:
         """Scores of ``items`` (lists of item_index) by history; fills ``unconditional``."""
-        prompts, budget = self._prompts, self.config.batch_tokens
-        sequences = [prompts.sequence(history) for history in histories]
+        prompts, longest, budget = self._prompts, self.config.longest_row, self.config.batch_tokens
+        with timed("prepare"):
+            sequences = [prompts.sequence(history[-prompts.history :]) for history in histories]
         if self.config.score == "yes_no":
-            asked = [[prompts.questions[i] for i in row] for row in items]
-            return yes_no(
-                reader, sequences, asked, prompts.answers,
-                longest=self.config.longest_row, budget=budget,
-            )  # fmt: skip
-        texts = [[prompts.items[i] for i in row] for row in items]
-        found = likelihoods(
-            reader, sequences, texts, longest=self.config.longest_row, budget=budget
-        )
+            asked = [[prompts.questions[i] for i in row.tolist()] for row in items]
+            return yes_no(reader, sequences, asked, prompts.answers, longest=longest, budget=budget)
+        texts = [[prompts.items[i] for i in row.tolist()] for row in items]
+        found = likelihoods(reader, sequences, texts, longest=longest, budget=budget)
         weight = np.float32(self.config.unconditional)
         if weight == 0:
             return found
         wanted = np.unique(np.concatenate(items))
         wanted = wanted[np.isnan(unconditional[wanted])]
         if len(wanted):
+            texts = [[prompts.items[i] for i in wanted.tolist()]]
             (unconditional[wanted],) = likelihoods(
-                reader, [prompts.header], [[prompts.items[i] for i in wanted]],
-                longest=_UNCONDITIONAL_ROW, budget=budget,
-            )  # fmt: skip
+                reader, [prompts.header], texts, longest=longest, budget=budget
+            )
         return [one - weight * unconditional[row] for one, row in zip(found, items, strict=True)]
 
 

@@ -70,11 +70,26 @@ class GptConfig(RankerConfig):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of weights while scoring; auto = bfloat16 where the hardware has it"
     )
+    weights: Literal["none", "int8", "int4"] = Field(
+        "none",
+        description="matrices of the scoring copy in fewer bits, which saves memory, not time "
+        "(extra quantized); int4 on CUDA only",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="where it runs; auto = the GPU if there is one"
     )
-    longest_row: int = Field(1024, ge=16, description="tokens of a packed row before it is cut")
-    batch_tokens: int = Field(2048, ge=16, description="tokens of several users' rows in one pass")
+    longest_row: int = Field(
+        2048, ge=16, description="tokens of one query in a pass before its candidates are cut"
+    )
+    batch_tokens: int = Field(
+        2048, ge=16, description="tokens of one pass, of as many queries as fit"
+    )
+    cache_mb: int = Field(
+        256,
+        ge=0,
+        description="MiB of histories' keys and values that are kept for their users' next "
+        "requests, the least recently used going first; 0 = keep none",
+    )
     save_base: bool = Field(
         False, description="save the base model too, not only its name and SHA-256"
     )

@@ -1,20 +1,23 @@
 """Scores of many candidates in one pass, read from the logits of a causal LM.
 
-A user's history and all candidates stand in one packed sequence (`rankers.packing`); the head of
-the model, a third of the work at a vocabulary of 49,152, runs only on the places that are read.
+A user's history is read once and the candidates grow from its end as one prefix tree
+(`rankers.gpt_tree`); a candidate's last token is predicted, never read, so the tree's leaves cost
+nothing but their row of the head. Several users share a pass up to a budget of tokens, without
+padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from rankers.gpt_reader import Reader
-from rankers.packing import Packed, pack
+from fusion.work import timed
+from rankers.gpt_reader import Branches, Reader
+from rankers.gpt_tree import Tree, cut, grow
+from rankers.packing import Packed
 
 __all__ = ["Unit", "last_places", "likelihoods", "plan", "yes_no"]
 
@@ -24,68 +27,68 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One row of a batch: a query and the candidates ``start:stop`` of it."""
+    """A user's part of a pass.
+
+    Attributes:
+        query: whose.
+        which: (C,) int64: which of the query's candidates.
+        tree: those candidates.
+        branches: what is read of them.
+    """
 
     query: int
-    start: int
-    stop: int
-    size: int
+    which: Tokens
+    tree: Tree
+    branches: Branches
 
 
 def plan(
-    histories: Sequence[int], candidates: Sequence[Sequence[int]], longest: int, budget: int
-) -> list[list[Unit]]:
-    """Which candidates share a row and which rows share a batch.
-
-    A query whose packed length exceeds ``longest`` is cut into several rows, each with the history
-    again, since attention costs the square of the length. Rows are sorted by length, so that little
-    is padded, and share a batch while its padded size stays within ``budget`` tokens.
-
-    Args:
-        histories: Q lengths in tokens.
-        candidates: Q lists of lengths in tokens.
-        longest: tokens of a row; a single candidate may exceed it.
-        budget: tokens of a batch; a single row may exceed it.
-
-    >>> [(u.query, u.start, u.stop) for u in plan([3, 3], [[2, 2], [2]], longest=6, budget=99)[0]]
-    [(0, 0, 1), (0, 1, 2), (1, 0, 1)]
-    """
-    units: list[Unit] = []
-    for query, (history, items) in enumerate(zip(histories, candidates, strict=True)):
-        start, size = 0, history
-        for i, length in enumerate(items):
-            if i > start and size + length > longest:
-                units.append(Unit(query, start, i, size))
-                start, size = i, history
-            size += length
-        if items:
-            units.append(Unit(query, start, len(items), size))
-    units.sort(key=lambda unit: unit.size)  # stable: equal inputs give equal batches
-    batches: list[list[Unit]] = []
-    for unit in units:
-        if batches and (len(batches[-1]) + 1) * unit.size <= budget:
-            batches[-1].append(unit)
-        else:
-            batches.append([unit])
-    return batches
-
-
-def _batches(
+    reader: Reader,
     histories: Sequence[Tokens],
     candidates: Sequence[Sequence[Tokens]],
+    *,
     longest: int,
     budget: int,
-) -> Iterator[tuple[list[Unit], Packed]]:
-    sizes = [[len(item) for item in items] for items in candidates]
-    for units in plan([len(history) for history in histories], sizes, longest, budget):
-        yield (
-            units,
-            pack(
-                [histories[u.query].tolist() for u in units],
-                [[item.tolist() for item in candidates[u.query][u.start : u.stop]] for u in units],
-                0,
-            ),
-        )
+    leaves: bool,
+    share: bool = True,
+) -> Iterator[list[Unit]]:
+    """Which candidates are read in which pass, in the order of the queries.
+
+    What is known of a history is asked as late as possible, so that the second part of a query
+    that had to be cut finds what the first one kept.
+
+    Args:
+        reader: knows what is kept.
+        histories: Q arrays of token ids, none empty.
+        candidates: Q lists of arrays of token ids, none empty.
+        longest: tokens of one query in a pass before its candidates are cut into several; a
+            single candidate may exceed it.
+        budget: tokens of a pass; a single query may exceed it.
+        leaves: whether a candidate's last token is read, too.
+        share: see `grow`.
+    """
+    room = reader.budget(budget)
+    units: list[Unit] = []
+    size = 0
+    for query, (history, items) in enumerate(zip(histories, candidates, strict=True)):
+        with timed("prepare"):
+            left = max(1, min(longest, room) - len(history))
+            groups = cut(items, left, share=share)
+        for which in groups:
+            with timed("prepare"):
+                tree = grow([items[i] for i in which.tolist()], share=share)
+                read = tree if leaves else tree.pruned()
+                unit = Unit(query, which, tree, Branches(history, read, *reader.know(history)))
+            again = reader.cache.on and bool(units) and units[-1].query == query
+            if units and (again or size + unit.branches.size > room):
+                yield units
+                units, size = [], 0
+                known = Branches(history, read, *reader.know(history))
+                unit = replace(unit, branches=known)
+            units.append(unit)
+            size += unit.branches.size
+    if units:
+        yield units
 
 
 def likelihoods(
@@ -95,6 +98,7 @@ def likelihoods(
     *,
     longest: int,
     budget: int,
+    share: bool = True,
 ) -> list[Floats]:
     """Mean log-likelihood a token of every candidate after its history.
 
@@ -102,35 +106,35 @@ def likelihoods(
         reader: the model.
         histories: Q arrays of token ids, none empty.
         candidates: Q lists of arrays of token ids, none empty.
-        longest: tokens of a row, see `plan`.
-        budget: tokens of a batch, see `plan`.
+        longest: see `plan`.
+        budget: see `plan`.
+        share: see `grow`.
 
     Returns:
         Q arrays (C,) float32, natural logarithm, never above 0.
     """
-    import torch
-
     out = [np.empty(len(items), np.float32) for items in candidates]
-    # A candidate's last token is predicted, never read: it need not be computed.
-    read = [[item[:-1] for item in items] for items in candidates]
-    for units, packed in _batches(histories, read, longest, budget):
-        rows: list[Any] = []
-        targets, counts = [], []
-        for b, unit in enumerate(units):
-            base = b * packed.tokens.shape[1]
-            end = at = base + len(histories[unit.query])
-            for item in candidates[unit.query][unit.start : unit.stop]:
-                rows += [[end - 1], np.arange(at, at + len(item) - 1)]
-                targets.append(item)
-                counts.append(len(item))
-                at += len(item) - 1
-        with torch.inference_mode():
-            values = reader.log_likelihood(
-                packed, np.concatenate(rows).astype(np.int64), np.concatenate(targets)
-            )
-        starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp)
-        means = np.add.reduceat(values.astype(np.float64), starts) / counts
-        _give(out, units, means)
+    for units in plan(
+        reader, histories, candidates, longest=longest, budget=budget, leaves=False, share=share
+    ):
+        with timed("prepare"):
+            places, targets, base = [], [], 0
+            for unit in units:
+                number = np.cumsum(unit.tree.inner)  # an inner node's place: 1 + those before it
+                parent = unit.tree.parent
+                places.append(base + np.where(parent < 0, 0, number[parent]))
+                targets.append(unit.tree.tokens)
+                base += 1 + len(unit.branches.tree)
+        values = reader.log_likelihood(
+            [unit.branches for unit in units], np.concatenate(places), np.concatenate(targets)
+        )
+        at = 0
+        for unit in units:
+            node = values[at : at + len(unit.tree)].astype(np.float64)
+            at += len(unit.tree)
+            path = unit.tree.paths
+            total = np.where(path >= 0, node[path], 0.0).sum(1)
+            out[unit.query][unit.which] = total / (path >= 0).sum(1)
     return out
 
 
@@ -142,16 +146,24 @@ def yes_no(
     *,
     longest: int,
     budget: int,
+    share: bool = True,
 ) -> list[Floats]:
     """Logit of yes less logit of no after each question; arguments as in `likelihoods`."""
-    import torch
-
     out = [np.empty(len(items), np.float32) for items in questions]
-    for units, packed in _batches(histories, questions, longest, budget):
-        rows = last_places(packed)
-        with torch.inference_mode():
-            values = reader.answer(packed, rows, *answers)
-        _give(out, units, values.float().cpu().numpy())
+    for units in plan(
+        reader, histories, questions, longest=longest, budget=budget, leaves=True, share=share
+    ):
+        places, base = [], 0
+        for unit in units:
+            places.append(base + 1 + unit.tree.paths.max(1))  # preorder: the last node is highest
+            base += 1 + len(unit.tree)
+        values = reader.difference(
+            [unit.branches for unit in units], np.concatenate(places), *answers
+        )
+        for unit, own in zip(
+            units, np.split(values, np.cumsum([len(u.which) for u in units])[:-1]), strict=True
+        ):
+            out[unit.query][unit.which] = own
     return out
 
 
@@ -161,11 +173,3 @@ def last_places(packed: Packed) -> Tokens:
     follows = np.full_like(segments, -1)
     follows[:, :-1] = segments[:, 1:]
     return np.flatnonzero((segments > 0) & (segments != follows)).astype(np.int64)
-
-
-def _give(out: list[Floats], units: list[Unit], values: npt.NDArray[Any]) -> None:
-    at = 0
-    for unit in units:
-        count = unit.stop - unit.start
-        out[unit.query][unit.start : unit.stop] = values[at : at + count]
-        at += count

@@ -15,6 +15,7 @@ from fusion.candidates import Candidates, Missing
 from fusion.errors import ArtifactError, ConfigError, DataError, NotFittedError
 from fusion.protocols import FitContext
 from fusion.ragged import Ragged
+from fusion.work import counting
 from rankers.gpt import Gpt
 
 TRAINING = {"max_tokens": 1500, "refit_tokens": 300, "eval_steps": 2, "batch_size": 4}
@@ -316,3 +317,37 @@ def test_training_that_diverges_is_an_error(folder: Path, tiny: Dataset) -> None
         model.fit(tiny, FitContext())
     with pytest.raises(NotFittedError):  # and nothing half-made is left to be asked
         model.score(*all_items(tiny))
+
+
+def test_what_is_kept_changes_no_score_and_goes_with_the_weights(
+    folder: Path, tiny: Dataset
+) -> None:
+    kept, forgetful = (make(folder, cache_mb=mb, tune="full") for mb in (1, 0))
+    for model in (kept, forgetful):
+        model.fit(tiny, FitContext())
+    assert len(kept._reader.cache) == 0  # whatever was asked while it was trained
+    for _ in range(2):
+        np.testing.assert_allclose(column(kept, tiny), column(forgetful, tiny), atol=1e-4)
+    assert len(kept._reader.cache) > 0
+    assert not forgetful._reader.cache.on
+    first = kept._reader.cache
+    for model in (kept, forgetful):
+        model.refit(tiny, FitContext())
+    assert (len(first), len(kept._reader.cache)) == (0, 0)
+    np.testing.assert_allclose(column(kept, tiny), column(forgetful, tiny), atol=1e-4)
+
+
+def test_a_request_is_counted(folder: Path, tiny: Dataset) -> None:
+    model = make(folder, tune="none", unconditional=0.0)
+    model.fit(tiny, FitContext())
+    queries, candidates = all_items(tiny, 2)
+    for hits in (0, 2):
+        with counting() as work:
+            model.score(queries, candidates)
+        assert work.counts["passes"] == 1  # both users at once
+        assert (work.counts["cache_hits"], work.counts["cache_misses"]) == (hits, 2 - hits)
+        assert {"prepare", "forward", "head"} <= set(work.seconds)
+    texts = model._prompts.items
+    inner = {tuple(t[: i + 1].tolist()) for t in texts for i in range(len(t) - 1)}
+    assert work.counts["tokens"] == 2 * len(inner)  # the histories are known, no prefix twice
+    assert model.peak_rate() > 1e8
