@@ -2,63 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from fusion.artifacts import read_arrays, read_json, write_arrays, write_json
 from fusion.candidates import Candidates, Missing, Scores
-from fusion.data.dataset import Dataset
+from fusion.data.dataset import Catalog, Dataset
 from fusion.errors import DataError, explain
-from fusion.protocols import FitContext, Retriever, RetrieverConfig
+from fusion.protocols import FitContext, Retriever
 from fusion.queries import Queries
-from fusion.ragged import Ragged
+from fusion.work import timed
+from retrievers.dense_changes import Changes, compare
+from retrievers.dense_checkpoint import trained_once
+from retrievers.dense_config import DenseConfig
+from retrievers.dense_encoding import encoded
 from retrievers.dense_search import cosines, nearest
-from retrievers.dense_training import (
-    Held,
-    TrainingSettings,
-    hold_out,
-    sample_events,
-    train,
-)
-from retrievers.encoder import Encoder, Precision, unit
-from retrievers.faiss_index import FaissIndex, IndexSettings, import_faiss
-from retrievers.history import history_matrix
+from retrievers.dense_store import VectorStore
+from retrievers.dense_training import Held, hold_out, sample_events, train
+from retrievers.dense_users import mean_users, readable_history
+from retrievers.encoder import Encoder
+from retrievers.faiss_index import FaissIndex, import_faiss
+from retrievers.faiss_recall import QUERIES, mixed_users
 from retrievers.linear import WarmItems
 
 __all__ = ["Dense"]
-
-
-class DenseConfig(RetrieverConfig):
-    """Options of `Dense`."""
-
-    base_model: str = Field(
-        "all-MiniLM-L6-v2", description="a sentence encoder: a folder, a packaged model, a Hub name"
-    )
-    user: Literal["mean", "text"] = Field(
-        "mean",
-        description="a user is the recency-weighted mean of the items met, or the texts of the "
-        "newest ones read by the encoder as one text",
-    )
-    half_life: float | None = Field(
-        1.0, gt=0, description="mean: events after which an event counts half; null = never"
-    )
-    texts: int = Field(5, ge=1, description="text: how many newest items are read")
-    item_tokens: int = Field(64, ge=4, description="tokens read of an item's text")
-    user_tokens: int = Field(128, ge=4, description="text: tokens read of the history")
-    batch_size: int = Field(64, ge=1, description="texts encoded at once")
-    precision: Precision = Field(
-        "auto",
-        description="of training and of encoding the catalogue; auto = bfloat16 where the hardware "
-        "multiplies it; histories are always encoded in float32",
-    )
-    train: TrainingSettings = Field(default_factory=TrainingSettings)
-    index: IndexSettings = Field(default_factory=IndexSettings)
 
 
 class Dense(Retriever):
@@ -76,10 +47,9 @@ class Dense(Retriever):
     Config: ClassVar[type[DenseConfig]] = DenseConfig
 
     _warm: WarmItems | None = None
-    _texts: Sequence[str]
+    _catalog: Catalog
     _encoder: Encoder
-    _vectors: npt.NDArray[np.float32]  # (W, D), length 1
-    _index: FaissIndex
+    _index: FaissIndex  # its store holds the items' vectors
     _useful_pairs: int
 
     def fit(self, data: Dataset, context: FitContext) -> None:
@@ -89,11 +59,13 @@ class Dense(Retriever):
         warm = self._readable(data)
         config = self.config
         self._encoder = Encoder.base(config.base_model, config.precision)
-        self._texts = data.catalog.texts
+        self._catalog = data.catalog
         self._warm = None
         rng = context.rng(f"{self.name}.fit")
-        self._useful_pairs = 0
-        if config.train.max_pairs:
+
+        def learn() -> int:
+            if config.train.max_pairs == 0:
+                return 0
             held = hold_out(
                 data,
                 warm.columns >= 0,
@@ -101,24 +73,48 @@ class Dense(Retriever):
                 config.train.validation_items,
                 rng,
             )
-            learn = data if held is None else held.train
+            before = data if held is None else held.train
             rows = sample_events(
-                learn, warm.columns >= 0, config.train.max_pairs, config.train.epochs, rng
+                before, warm.columns >= 0, config.train.max_pairs, config.train.epochs, rng
             )
-            self._useful_pairs = self._train(learn, rows, held, rng, context)
-        self._embed(warm, rng, context)
+            return self._train(before, rows, held, rng, context)
+
+        self._useful_pairs = self._learn(learn, "fit", data, warm, context)
 
     def refit(self, data: Dataset, context: FitContext) -> None:
         """Go on from the fitted weights, for ``train.refit_share`` of the pairs that helped."""
         if self._warm is None:
             raise self.not_fitted()
         warm = self._readable(data)
-        self._texts = data.catalog.texts
+        self._catalog = data.catalog
         rng = context.rng(f"{self.name}.refit")
-        count = round(self.config.train.refit_share * self._useful_pairs)
-        rows = sample_events(data, warm.columns >= 0, count, self.config.train.epochs, rng)
-        self._train(data, rows, None, rng, context)
-        self._embed(warm, rng, context)
+
+        def learn() -> int:
+            count = round(self.config.train.refit_share * self._useful_pairs)
+            rows = sample_events(data, warm.columns >= 0, count, self.config.train.epochs, rng)
+            return self._train(data, rows, None, rng, context)
+
+        self._learn(learn, f"refit {self._useful_pairs}", data, warm, context)
+
+    def _learn(
+        self,
+        learn: Callable[[], int],
+        phase: str,
+        data: Dataset,
+        warm: WarmItems,
+        context: FitContext,
+    ) -> int:
+        """Train and index; each is kept in the workdir until both are done."""
+        identity = [self.config.model_dump(mode="json"), data.fingerprint, context.seed, phase]
+        with trained_once(
+            self._encoder,
+            learn,
+            identity=identity,
+            precision=self.config.precision,
+            folder=context.workdir,
+        ) as (self._encoder, pairs):
+            self._embed(data, warm, context)
+        return pairs
 
     def _readable(self, data: Dataset) -> WarmItems:
         items = np.array([i for i, text in enumerate(data.catalog.texts) if text], np.int32)
@@ -156,9 +152,9 @@ class Dense(Retriever):
     def _held_ndcg(self, held: Held) -> float:
         """NDCG@10 of the held-out events among ``held.pool``, items met before left out."""
         vectors = self._encode_items(held.pool)
-        pool = WarmItems.of(held.pool, len(self._texts))
+        pool = WarmItems.of(held.pool, len(self._catalog))
         queries = held.queries
-        known, users = self._user_vectors(queries, pool, vectors)
+        known, users = self._user_vectors(queries, pool, VectorStore(vectors))
         scores = users @ vectors.T  # (V, P)
         seen = pool.columns[queries.excluded.values]
         scores[queries.excluded.rows[seen >= 0], seen[seen >= 0]] = -np.inf
@@ -167,54 +163,100 @@ class Dense(Retriever):
         gains = np.where(known & (rank <= 10), 1 / np.log2(rank + 1), 0.0)
         return float(gains.mean())
 
-    def _embed(self, warm: WarmItems, rng: np.random.Generator, context: FitContext) -> None:
-        self._vectors = self._encode_items(warm.items, progress=context.progress)
-        self._index = FaissIndex.build(
-            self._vectors, self.config.index, seed=int(rng.integers(2**31))
-        )
+    def _embed(self, data: Dataset, warm: WarmItems, context: FitContext) -> None:
+        """Encode the catalogue, index it, and see that the index finds what users here want."""
+        rng = context.rng(f"{self.name}.index")
+        config = self.config
+        with encoded(
+            self._encoder,
+            self._texts_of(warm.items),
+            tokens=config.item_tokens,
+            batch_size=config.batch_size,
+            dtype=config.store,
+            folder=context.workdir,
+            progress=context.progress,
+        ) as vectors:
+            store = VectorStore(vectors)
+
+            def users() -> npt.NDArray[np.float32]:
+                asked = rng.choice(data.n_users, min(QUERIES, data.n_users), replace=False)
+                known, vectors = self._user_vectors(data.queries(np.sort(asked)), warm, store)
+                return vectors[known] if known.any() else mixed_users(store, QUERIES, rng)
+
+            self._index = FaissIndex.build(
+                store,
+                config.index,
+                seed=int(rng.integers(2**31)),
+                queries=users,
+                k=config.n,
+            )
         self._warm = warm
 
-    def _texts_of(self, items: npt.NDArray[np.int32]) -> list[str]:
-        return [self._texts[item] for item in items]
+    def update(self, data: Dataset) -> Changes:
+        """Take over the catalogue of ``data``; encode only items that are new or read otherwise.
 
-    def _encode_items(
-        self, items: npt.NDArray[np.int32], *, progress: bool = False
-    ) -> npt.NDArray[np.float32]:
+        The weights stay, and so does what the index was trained on. From now on queries are in the
+        indices of ``data``, and it is the data set to `load` with. `provenance` stays too: the
+        model has still seen only the events it was fitted on.
+
+        Returns:
+            Which items came and went, as item_index of the new and of the old catalogue.
+
+        Raises:
+            DataError: no item of ``data`` has text; the model is then what it was.
+        """
+        if self._warm is None:
+            raise self.not_fitted()
+        self._readable(data)
+        changes = compare(self._catalog, self._warm.columns, data.catalog)
+        vectors = self._encoder.encode(
+            [data.catalog.texts[item] for item in changes.added],
+            tokens=self.config.item_tokens,
+            batch_size=self.config.batch_size,
+            exact=False,
+        )
+        columns = changes.columns.copy()
+        columns[changes.added] = self._index.add(vectors)
+        self._index.remove(self._warm.columns[changes.removed])
+        items = np.full(len(self._index.store), -1, np.int32)
+        there = np.flatnonzero(columns >= 0)
+        items[columns[there]] = there
+        self._catalog, self._warm = data.catalog, WarmItems(items, columns)
+        return changes
+
+    def _texts_of(self, items: npt.NDArray[Any]) -> list[str]:
+        return [self._catalog.texts[item] for item in items]
+
+    def _encode_items(self, items: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         return self._encoder.encode(
             self._texts_of(items),
             tokens=self.config.item_tokens,
             batch_size=self.config.batch_size,
             exact=False,
-            progress=progress,
         )
 
     def _history_texts(self, queries: Queries, count: int) -> list[str]:
         """The texts of each query's ``count`` newest items, the newest first, as one text."""
-        return [
-            " ".join(self._texts[item] for item in history[::-1][:count])
-            for history in queries.history
-        ]
+        return [" ".join(self._texts_of(history[::-1][:count])) for history in queries.history]
 
     def _user_vectors(
-        self, queries: Queries, warm: WarmItems, vectors: npt.NDArray[np.float32]
+        self, queries: Queries, warm: WarmItems, store: VectorStore
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
         """(Q,) bool whether the query is known, (Q, D) float32 unit vectors, zeros where not."""
-        queries = _readable_history(queries, warm)
-        known = queries.history.lengths > 0
-        if self.config.user == "mean":
-            weights = history_matrix(
-                queries, warm.columns, len(warm), half_life=self.config.half_life
+        with timed("encode"):
+            queries = readable_history(queries, warm.columns)
+            known = queries.history.lengths > 0
+            if self.config.user == "mean":
+                return known, mean_users(queries, warm.columns, store, self.config.half_life)
+            out = np.zeros((len(queries), store.width), np.float32)
+            asked = queries.take(np.flatnonzero(known))
+            out[known] = self._encoder.encode(
+                self._history_texts(asked, self.config.texts),
+                tokens=self.config.user_tokens,
+                batch_size=self.config.batch_size,
+                exact=True,
             )
-            return known, unit(weights @ vectors)
-        out = np.zeros((len(queries), vectors.shape[1]), np.float32)
-        asked = queries.take(np.flatnonzero(known))
-        out[known] = self._encoder.encode(
-            self._history_texts(asked, self.config.texts),
-            tokens=self.config.user_tokens,
-            batch_size=self.config.batch_size,
-            exact=True,
-        )
-        return known, out
+            return known, out
 
     def retrieve(self, queries: Queries, n: int) -> Candidates:
         """See `fusion.protocols.Retriever.retrieve`; rows by query, then by item index.
@@ -223,18 +265,19 @@ class Dense(Retriever):
         """
         if self._warm is None:
             raise self.not_fitted()
-        known, users = self._user_vectors(queries, self._warm, self._vectors)
-        return nearest(self.name, self._index, self._vectors, self._warm, queries, users, known, n)
+        known, users = self._user_vectors(queries, self._warm, self._index.store)
+        with timed("search"):
+            return nearest(self.name, self._index, self._warm, queries, users, known, n)
 
     def score(self, queries: Queries, candidates: Candidates) -> Scores:
         """See `fusion.protocols.Model.score`: exact cosines."""
         if self._warm is None:
             raise self.not_fitted()
-        known, users = self._user_vectors(queries, self._warm, self._vectors)
+        known, users = self._user_vectors(queries, self._warm, self._index.store)
         column, query = self._warm.columns[candidates.items].astype(np.int64), candidates.rows
         there = (column >= 0) & known[query]
         values = np.full(len(candidates), np.nan, np.float32)
-        values[there] = cosines(users, self._vectors, query[there], column[there])
+        values[there] = cosines(users, self._index.store, query[there], column[there])
         return Scores.of(values, Missing.COLD)
 
     def save(self, folder: Path) -> None:
@@ -242,32 +285,21 @@ class Dense(Retriever):
         if self._warm is None:
             raise self.not_fitted()
         self._encoder.save(folder / "encoder")
-        write_arrays(
-            folder / "items.safetensors", {"items": self._warm.items, "vectors": self._vectors}
-        )
+        write_arrays(folder / "items.safetensors", {"items": self._warm.items})
+        self._index.store.write(folder / "vectors.safetensors")
         self._index.write(folder / "items.faiss")
         write_json(folder / "dense.json", {"useful_pairs": self._useful_pairs})
 
     def load(self, folder: Path, data: Dataset) -> None:
-        """What `save` wrote."""
+        """What `save` wrote; vectors and index are memory-mapped, so the folder must stay."""
         import_faiss()
-        arrays = read_arrays(folder / "items.safetensors")
         self._encoder = Encoder.load(folder / "encoder", self.config.precision)
-        self._texts = data.catalog.texts
-        self._vectors = arrays["vectors"]
-        self._index = FaissIndex.read(folder / "items.faiss", self.config.index)
+        self._catalog = data.catalog
+        store = VectorStore.read(folder / "vectors.safetensors")
+        self._index = FaissIndex.read(folder / "items.faiss", self.config.index, store)
         self._useful_pairs = int(read_json(folder / "dense.json")["useful_pairs"])
-        self._warm = WarmItems.of(arrays["items"], data.n_items)
-
-
-def _readable_history(queries: Queries, warm: WarmItems) -> Queries:
-    """The same queries without the events whose item is not in ``warm``."""
-    history = queries.history
-    keep = warm.columns[history.values] >= 0
-    kept = np.concatenate([[0], np.cumsum(keep)]).astype(np.int64)
-    return replace(
-        queries,
-        history=Ragged(kept[history.offsets], history.values[keep]),
-        times=queries.times[keep],
-        ratings=queries.ratings[keep],
-    )
+        items = read_arrays(folder / "items.safetensors")["items"]
+        columns = np.full(data.n_items, -1, np.int32)
+        held = self._index.labels
+        columns[items[held]] = held
+        self._warm = WarmItems(items, columns)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from fusion.candidates import Candidates
 from fusion.queries import Queries
 from fusion.ragged import segment_rank
+from retrievers.dense_store import VectorStore
 from retrievers.faiss_index import FaissIndex
 from retrievers.linear import WarmItems, batches, top_n
 
@@ -20,7 +21,6 @@ _MARGIN = 16
 def nearest(
     name: str,
     index: FaissIndex,
-    vectors: npt.NDArray[np.float32],
     warm: WarmItems,
     queries: Queries,
     users: npt.NDArray[np.float32],
@@ -35,9 +35,8 @@ def nearest(
 
     Args:
         name: the column's name.
-        index: over ``vectors``.
-        vectors: (W, D) float32, length 1, the rows of the index.
-        warm: the items whose vectors these are.
+        index: over the items' vectors.
+        warm: the items whose vectors these are; an item_index of -1 is no longer there.
         queries: Q of them.
         users: (Q, D) float32, length 1.
         known: (Q,) bool; the others' lists are empty.
@@ -48,24 +47,26 @@ def nearest(
     """
     width = n + queries.excluded.lengths + _MARGIN
     # rounded up to a power of two, so that there are few different widths
-    width = np.minimum(2 ** np.ceil(np.log2(width)).astype(np.int64), len(warm))
+    width = np.minimum(2 ** np.ceil(np.log2(width)).astype(np.int64), len(index))
     parts: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = []
     for k in np.unique(width[known]):
         group = np.flatnonzero(known & (width == k))
         searched = k <= index.most
-        for rows in batches(len(group), max(int(k) if searched else len(warm), vectors.shape[1])):
+        for rows in batches(len(group), max(int(k) if searched else len(warm), users.shape[1])):
             which = group[rows]
             if searched:
                 found = index.search(users[which], int(k))
                 row, place = np.nonzero(found >= 0)
                 parts.append((which[row], found[row, place]))
             else:
-                row, column = top_n(users[which] @ vectors.T, int(k))
+                block = users[which] @ index.store.block(0, len(warm)).T
+                block[:, warm.items < 0] = -np.inf
+                row, column = top_n(block, int(k))
                 parts.append((which[row], column))
     query = np.concatenate([np.empty(0, np.int64), *(part[0] for part in parts)])
     column = np.concatenate([np.empty(0, np.int64), *(part[1] for part in parts)])
     fresh = ~_excluded(queries, warm, query, column)
-    return _best(name, warm, vectors, users, query[fresh], column[fresh], n)
+    return _best(name, warm, index.store, users, query[fresh], column[fresh], n)
 
 
 def _excluded(
@@ -83,39 +84,40 @@ def _excluded(
 def _best(
     name: str,
     warm: WarmItems,
-    vectors: npt.NDArray[np.float32],
+    store: VectorStore,
     users: npt.NDArray[np.float32],
     query: npt.NDArray[np.int64],
     column: npt.NDArray[np.int64],
     n: int,
 ) -> Candidates:
     """The ``n`` highest exact cosines of each query among the pairs (N,) found."""
-    order = np.lexsort((column, query))
-    query, column = query[order], column[order]
-    scores = cosines(users, vectors, query, column)
+    items = warm.items[column]
+    order = np.lexsort((items, query))
+    query, items = query[order], items[order]
+    scores = cosines(users, store, query, column[order])
     offsets = np.searchsorted(query, np.arange(len(users) + 1)).astype(np.int64)
-    _, rank = segment_rank(offsets, (column, -scores))
+    _, rank = segment_rank(offsets, (items, -scores))
     keep = rank <= n
     lengths = np.bincount(query[keep], minlength=len(users))
     return Candidates.single(
         name,
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        warm.items[column[keep]],
+        items[keep],
         scores[keep],
     )
 
 
 def cosines(
     users: npt.NDArray[np.float32],
-    vectors: npt.NDArray[np.float32],
+    store: VectorStore,
     query: npt.NDArray[np.int64],
     column: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
-    """(N,) float32: the inner product of ``users[query]`` and ``vectors[column]``, pair by pair.
+    """(N,) float32: inner products of ``users[query]`` and the rows ``column``, pair by pair.
 
     Each is summed by itself, so that a score never depends on which others are asked for.
     """
     out = np.empty(len(query), np.float32)
     for rows in batches(len(query), users.shape[1]):
-        out[rows] = np.einsum("nd,nd->n", users[query[rows]], vectors[column[rows]])
+        out[rows] = np.einsum("nd,nd->n", users[query[rows]], store.take(column[rows]))
     return out

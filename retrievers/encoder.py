@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from fusion.errors import ConfigError, explain
 from fusion.pretrained import resolve_base_model
+from fusion.work import attention_flops, count, linear_flops
 
 __all__ = ["Encoder", "Precision", "unit", "uses_bf16"]
 
@@ -71,6 +73,20 @@ class Encoder:
         self.model.max_seq_length = min(tokens, self._longest or tokens)
         return self.model
 
+    @property
+    def width(self) -> int:
+        """D, the dimensions of a vector."""
+        return int(self.model.get_embedding_dimension())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights, by name."""
+        out = sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            out.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            out.update(tensor.detach().cpu().contiguous().flatten().float().numpy().data)
+        return out.hexdigest()
+
     def encode(
         self,
         texts: Sequence[str],
@@ -81,6 +97,8 @@ class Encoder:
         progress: bool = False,
     ) -> npt.NDArray[np.float32]:
         """(len(texts), D) float32 vectors of length 1; a repeated text is encoded once.
+
+        Counts ``tokens`` (padding included), ``passes`` and ``flops``.
 
         Args:
             texts: in any order; batches are made of texts of like length.
@@ -96,9 +114,10 @@ class Encoder:
         model = self.reading(tokens)
         place = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         if not place:
-            return np.empty((0, model.get_embedding_dimension()), np.float32)
+            return np.empty((0, self.width), np.float32)
         half = self.bf16 and not exact
-        with torch.autocast(model.device.type, torch.bfloat16) if half else nullcontext():
+        precision = torch.autocast(model.device.type, torch.bfloat16) if half else nullcontext()
+        with precision, _counted(model):
             vectors = model.encode(
                 list(place),
                 batch_size=batch_size,
@@ -107,6 +126,31 @@ class Encoder:
             )
         unique = unit(vectors.astype(np.float32, copy=False))
         return unique[[place[text] for text in texts]]
+
+
+@contextmanager
+def _counted(model: Any) -> Iterator[None]:
+    """Count what goes through the transformer that stands first in ``model``."""
+    import torch
+
+    transformer = model[0]
+    config = transformer.auto_model.config
+    each = {"token": 0, "text": 0}  # numbers in the matrices that each token, and each text, meets
+    for name, module in transformer.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            each["text" if "pooler" in name else "token"] += module.weight.numel()
+
+    def look(_: Any, inputs: tuple[Any, ...]) -> None:
+        rows, length = inputs[0]["input_ids"].shape
+        flops = linear_flops(rows * length, each["token"]) + linear_flops(rows, each["text"])
+        flops += attention_flops(rows * length**2, config.hidden_size, config.num_hidden_layers)
+        count(tokens=rows * length, passes=1, flops=flops)
+
+    handle = transformer.register_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def uses_bf16(precision: Precision, device: str) -> bool:

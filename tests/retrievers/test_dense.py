@@ -11,6 +11,7 @@ from fusion.errors import DataError, NotFittedError
 from fusion.protocols import FitContext
 from fusion.ragged import Ragged
 from fusion.testing import RetrieverContract, all_items
+from fusion.work import counting
 from retrievers.dense import Dense
 
 pytest.importorskip("faiss")
@@ -58,6 +59,10 @@ class TestDenseZeroShotIvf(DenseContract):
 
 def zero_shot(tiny_encoder, **options) -> Dense:
     return Dense({"base_model": str(tiny_encoder), **SMALL, "train": {"max_pairs": 0}, **options})
+
+
+def vectors_of(model: Dense) -> np.ndarray:
+    return model._index.store.take(np.arange(len(model._index.store)))
 
 
 @pytest.fixture(scope="module")
@@ -135,17 +140,17 @@ def test_refit_goes_on_from_the_weights_and_indexes_anew(tiny_encoder, tiny):
         {"base_model": str(tiny_encoder), **SMALL, "train": {**TRAIN, "validation_users": 0}}
     )
     fitted.fit(tiny.where(keep), FitContext(seed=1))
-    before = fitted._vectors.copy()
+    before = vectors_of(fitted)
     assert fitted._useful_pairs == 48
     fitted.refit(tiny, FitContext(seed=1))
-    moved = (before * fitted._vectors).sum(axis=1)  # cosines of each item with itself
+    moved = (before * vectors_of(fitted)).sum(axis=1)  # cosines of each item with itself
     assert (moved < 1 - 1e-6).all()
 
     frozen = zero_shot(tiny_encoder)
     frozen.fit(tiny.where(keep), FitContext(seed=1))
-    before = frozen._vectors.copy()
+    before = vectors_of(frozen)
     frozen.refit(tiny, FitContext(seed=1))  # nothing helped, so nothing is trained
-    np.testing.assert_allclose(frozen._vectors, before, atol=1e-6)
+    np.testing.assert_allclose(vectors_of(frozen), before, atol=1e-6)
 
 
 def test_refit_before_fit(tiny_encoder, tiny):
@@ -166,7 +171,7 @@ def test_a_loaded_model_knows_what_refit_needs(tiny_encoder, tiny, tmp_path):
     loaded.load(tmp_path, tiny)
     fitted.refit(tiny, FitContext(seed=2))
     loaded.refit(tiny, FitContext(seed=2))
-    np.testing.assert_allclose(loaded._vectors, fitted._vectors, atol=1e-4)
+    np.testing.assert_allclose(vectors_of(loaded), vectors_of(fitted), atol=1e-4)
 
 
 def test_fine_tuning_learns_which_items_go_together(tiny_encoder, tiny):
@@ -177,12 +182,37 @@ def test_fine_tuning_learns_which_items_go_together(tiny_encoder, tiny):
         fitted = Dense({"base_model": str(tiny_encoder), **SMALL, "train": train})
         fitted.fit(tiny, FitContext(seed=0))
         genre = np.array([int(name[1:]) // 5 for name in tiny.catalog.ids])
-        vectors = np.empty_like(fitted._vectors)
-        vectors[fitted._warm.items] = fitted._vectors
+        vectors = np.empty_like(vectors_of(fitted))
+        vectors[fitted._warm.items] = vectors_of(fitted)
         table = vectors @ vectors.T
         alike = genre[:, None] == genre
         scores[pairs] = table[alike].mean() - table[~alike].mean()
     assert scores[400] > 2 * scores[0] > 0
+
+
+def test_a_request_counts_its_stages_and_the_scan(model, few):
+    queries = Queries.from_history(Ragged.of([[few.catalog.vocabulary.index("a")]]))
+    with counting() as work:
+        model.retrieve(queries, 2)
+    assert set(work.seconds) == {"encode", "search"}
+    assert work.counts == {"flops": 2.0 * 3 * 16}  # three items with text, 16 dimensions
+
+
+def test_a_text_user_counts_the_encoder_too(tiny_encoder, few):
+    fitted = zero_shot(tiny_encoder, user="text")
+    fitted.fit(few, FitContext())
+    queries = Queries.from_history(Ragged.of([[few.catalog.vocabulary.index("b")]]))
+    with counting() as work:
+        fitted.retrieve(queries, 2)
+    assert work.counts["tokens"] == 5  # [CLS] space war . [SEP]
+    assert work.counts["passes"] == 1
+
+
+def test_the_users_of_the_data_decide_whether_an_index_is_good_enough(tiny_encoder, tiny):
+    options = {"kind": "ivf", "lists": 2, "probes": 1, "min_recall": 1.0}
+    few_lists = zero_shot(tiny_encoder, index=options, n=20)
+    few_lists.fit(tiny, FitContext())  # 30 items: one list of 39 at least, so exact
+    assert few_lists._index.recall == 1.0
 
 
 @pytest.mark.real
