@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,8 @@ __all__ = ["LivePool", "StoredPool", "top_rows"]
 #: Cormack, Clarke and Buettcher 2009, section 2
 RRF_K = 60.0
 WIDTH = np.int64(2) ** 32
+#: row numbers of a union, or all of it
+Rows = Any
 
 
 def row_keys(candidates: Candidates) -> npt.NDArray[np.int64]:
@@ -116,6 +119,10 @@ class LivePool:
         return Candidates.single(name, offsets, empty, empty.astype(np.float32))
 
     @cached_property
+    def _bare(self) -> Candidates:
+        return Candidates.bare(self._union.offsets, self._union.items)
+
+    @cached_property
     def _keys(self) -> npt.NDArray[np.int64]:
         return row_keys(self._union)
 
@@ -137,19 +144,23 @@ class LivePool:
     def complete(self, candidates: Candidates, models: Sequence[str]) -> Candidates:
         """``candidates`` (rows of the union) with exactly the columns ``models``."""
         whole = candidates is self._union or len(candidates) == len(self._union)
-        at = np.arange(len(self._union)) if whole else self._locate(candidates)
-        out = Candidates.bare(candidates.offsets, candidates.items)
-        for name in models:
+        at: Rows = slice(None) if whole else self._locate(candidates)
+        n, longest = len(candidates), int(candidates.lengths.max(initial=0))
+        values, why = np.empty((n, len(models)), np.float32), np.empty((n, len(models)), np.uint8)
+        for m, name in enumerate(models):
             model = self._models[name]
-            asked = np.ones(len(at), bool)
-            if isinstance(model, Ranker):
-                asked = top_rows(candidates, self._first[at], model.config.top)
-            self._ask(name, at[asked])
-            memo = self._memo[name]
-            values = np.where(asked, memo.values[at], np.float32(np.nan))
-            why = np.where(asked, memo.why[at], np.uint8(Missing.FILTERED))
-            out = out.with_scores(name, Scores(values, why))
-        return out
+            top = model.config.top if isinstance(model, Ranker) else longest
+            if top < longest:
+                asked = top_rows(candidates, self._first[at], top)
+                self._ask(name, np.arange(n)[asked] if whole else at[asked])
+                memo = self._memo[name]
+                values[:, m] = np.where(asked, memo.values[at], np.float32(np.nan))
+                why[:, m] = np.where(asked, memo.why[at], np.uint8(Missing.FILTERED))
+            else:
+                self._ask(name, at)
+                memo = self._memo[name]
+                values[:, m], why[:, m] = memo.values[at], memo.why[at]
+        return Candidates(candidates.offsets, candidates.items, values, tuple(models), why)
 
     def _locate(self, candidates: Candidates) -> npt.NDArray[np.int64]:
         keys = row_keys(candidates)
@@ -158,7 +169,7 @@ class LivePool:
             raise DataError(explain("Pool", "rows of its own union", "other candidates"))
         return at
 
-    def _ask(self, name: str, rows: npt.NDArray[np.int64]) -> None:
+    def _ask(self, name: str, rows: Rows) -> None:
         """Make sure that model ``name`` has been asked for the union's ``rows``."""
         n = len(self._union)
         if name not in self._memo:
@@ -169,6 +180,14 @@ class LivePool:
         wanted[rows] = True
         wanted &= ~done
         if not wanted.any():
+            return
+        if len(self.queries) <= self._batch and wanted.all() and self._union.lengths.all():
+            scores = self.asker.score(name, self._models[name], self.queries, self._bare)
+            if scores is None:
+                memo.why[:] = Missing.TIMED_OUT
+            else:
+                memo.values[:], memo.why[:] = scores.values, scores.why
+            done[:] = True
             return
         todo = Candidates.bare(self._union.offsets, self._union.items).where(wanted)
         where = np.flatnonzero(wanted)

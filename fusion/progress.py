@@ -6,11 +6,11 @@ Everything goes to standard error, so that ``--json`` on standard output stays c
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["stage", "track"]
+__all__ = ["bar", "stage", "track"]
 
 T = TypeVar("T")
 
@@ -24,6 +24,24 @@ def track(items: Iterable[T], description: str, *, total: int, show: bool) -> It
 
     # a bar that ends within a second would only flicker
     yield from tqdm(items, desc=description, total=total, delay=1.0, leave=False)
+
+
+@contextmanager
+def bar(
+    description: str, *, total: int | None, unit: str, show: bool
+) -> Iterator[Callable[[int], object]]:
+    """A bar that the function it gives moves by a number of ``unit``; it shows how many a second.
+
+    Args:
+        total: how many there will be; ``None`` = nobody knows.
+    """
+    if not show:
+        yield lambda n: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=description, total=total, unit=f" {unit}", delay=1.0, leave=False) as shown:
+        yield shown.update
 
 
 @contextmanager

@@ -8,9 +8,13 @@ from math import isnan
 from types import MappingProxyType
 from typing import Any, Literal
 
-__all__ = ["ModelRun", "Recommendation", "Recommendations"]
+from fusion.request_profile import RequestProfile
+from fusion.work import Work
+
+__all__ = ["NO_CALLS", "ModelRun", "Recommendation", "Recommendations"]
 
 Status = Literal["ok", "skipped", "late", "failed"]
+NO_CALLS: Mapping[str, Work] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +63,48 @@ class ModelRun:
             ``failed`` = it raised, or its answer was refused.
         ms: milliseconds spent on it; for a late one, until it was given up.
         reason: why it was not ``ok``; empty where it was.
+        calls: ``retrieve`` and ``score`` -> what was counted in such calls; of a call that was
+            given up, the milliseconds only.
     """
 
     status: Status
     ms: float = 0.0
     reason: str = ""
+    calls: Mapping[str, Work] = field(default_factory=lambda: NO_CALLS)
+
+    @property
+    def work(self) -> dict[str, float]:
+        """Everything that was counted: amounts by name, and ``<stage>_ms``; see `fusion.work`.
+
+        ``retrieve_ms`` and ``score_ms`` are whole calls; other stages are parts of those.
+        """
+        total = Work()
+        for work in self.calls.values():
+            total.add(work)
+        return total.to_json()
+
+    @property
+    def retrieve_ms(self) -> float:
+        """Milliseconds spent on its list of candidates."""
+        return self._ms_of("retrieve")
+
+    @property
+    def score_ms(self) -> float:
+        """Milliseconds spent on scores of given candidates."""
+        return self._ms_of("score")
+
+    def _ms_of(self, kind: str) -> float:
+        work = self.calls.get(kind)
+        return 0.0 if work is None else 1000 * work.seconds.get(kind, 0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"status": self.status, "ms": round(self.ms, 3), "reason": self.reason}
+        return {
+            "status": self.status,
+            "ms": round(self.ms, 3),
+            "reason": self.reason,
+            "work": self.work,
+        }
 
 
 class Recommendations(list[Recommendation]):
@@ -80,6 +117,7 @@ class Recommendations(list[Recommendation]):
         strategy_hash: of the configuration in force.
         ms: milliseconds from the request to the answer.
         deadline_ms: what was allowed; ``None`` = no deadline.
+        profile: the stages of the request, where ``explain`` was asked for; else ``None``.
     """
 
     def __init__(
@@ -92,12 +130,13 @@ class Recommendations(list[Recommendation]):
         strategy_hash: str = "",
         ms: float = 0.0,
         deadline_ms: float | None = None,
+        profile: RequestProfile | None = None,
     ) -> None:
         super().__init__(items)
         self.models = dict(models)
         self.removed = {rule: list(ids) for rule, ids in removed.items()}
         self.strategy, self.strategy_hash = strategy, strategy_hash
-        self.ms, self.deadline_ms = ms, deadline_ms
+        self.ms, self.deadline_ms, self.profile = ms, deadline_ms, profile
 
     @property
     def late(self) -> tuple[str, ...]:
@@ -129,4 +168,5 @@ class Recommendations(list[Recommendation]):
             "strategy_hash": self.strategy_hash,
             "ms": round(self.ms, 3),
             "deadline_ms": self.deadline_ms,
+            "profile": None if self.profile is None else self.profile.to_json(),
         }

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Work", "attention_flops", "count", "counting", "linear_flops", "timed"]
+__all__ = ["Work", "absorb", "attention_flops", "count", "counting", "linear_flops", "timed"]
 
 
 @dataclass(slots=True)
@@ -70,6 +70,13 @@ def count(**amounts: float) -> None:
     if work is not None:
         for name, amount in amounts.items():
             work.counts[name] = work.counts.get(name, 0.0) + amount
+
+
+def absorb(work: Work) -> None:
+    """Add what another thread counted to what the nearest `counting` here collects."""
+    current = _current.get()
+    if current is not None:
+        current.add(work)
 
 
 @contextmanager

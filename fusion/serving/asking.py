@@ -1,4 +1,4 @@
-"""Asking models: every answer is checked and timed, and a model that fails is handled in one place.
+"""Asking models: answers are checked, timed and counted; failures are handled in one place.
 
 An `Asker` belongs to one batch of queries. It knows what to do when a model raises or answers with
 what cannot be scores, and remembers how each model did. Where it says ``None``, the model has no
@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 from fusion.candidates import Candidates, Scores
 from fusion.errors import ModelError, explain
 from fusion.protocols import Model, Retriever
 from fusion.queries import Queries
-from fusion.recommendation import ModelRun
+from fusion.recommendation import NO_CALLS, ModelRun
 from fusion.serving.checks import checked_list, checked_scores
 from fusion.serving.costs import Costs
 from fusion.serving.workers import LateError, Workers
+from fusion.work import Work, absorb, counting
 
 __all__ = ["Asker", "Gate", "OnError"]
 
@@ -68,6 +68,7 @@ class Asker:
         self.on_error = on_error
         self.runs: dict[str, ModelRun] = {}
         self.costs = costs
+        self._calls: dict[str, dict[str, Work]] = {}
         self._workers = workers or Workers()
         self._gate = gate or Gate()
 
@@ -115,23 +116,49 @@ class Asker:
         if closed:
             self.skip(name, closed)
             return None
-        start = time.perf_counter()
+        done = Work()
+
+        def counted() -> T:
+            # here, in the thread that works: what is counted there is not seen from another one
+            with counting() as here:
+                try:
+                    return work()
+                finally:
+                    done.add(here)
+
+        start, timeout = time.perf_counter(), self._gate.timeout(name)
         try:
-            answer = self._workers.of(name).call(work, self._gate.timeout(name))
+            answer = self._workers.of(name).call(counted, timeout)
         except LateError:
             spent = 1000 * (time.perf_counter() - start)
+            # what it counts from now on is nobody's: the call is given up
+            self._count(name, kind, spent, Work())
             self._note(name, "late", spent, f"deadline: no answer to {kind} in {spent:.0f} ms")
             if self.costs is not None:  # it took at least so long; the next plan should know
                 self.costs.add(name, kind, rows, spent)
             return None
         except Exception as error:
-            self._fail(name, kind, 1000 * (time.perf_counter() - start), error)
+            spent = 1000 * (time.perf_counter() - start)
+            self._count(name, kind, spent, done)
+            self._fail(name, kind, spent, error)
             return None
         spent = 1000 * (time.perf_counter() - start)
         if self.costs is not None:
             self.costs.add(name, kind, rows, spent)
+        if timeout is not None:
+            absorb(done)
+        self._count(name, kind, spent, done)
         self._note(name, "ok", spent, "")
         return answer
+
+    def _count(self, name: str, kind: str, ms: float, work: Work) -> None:
+        """Keep what a call counted, and how long it took as a whole, under the kind's own name."""
+        work.seconds[kind] = ms / 1000
+        calls = self._calls.setdefault(name, {})
+        if kind in calls:
+            calls[kind].add(work)
+        else:
+            calls[kind] = work
 
     def _fail(self, name: str, kind: str, ms: float, error: Exception) -> None:
         reason = str(error)
@@ -147,5 +174,6 @@ class Asker:
         self._note(name, "failed", ms, reason)
 
     def _note(self, name: str, status: Any, ms: float, reason: str) -> None:
-        before = self.runs.get(name, ModelRun("ok"))
-        self.runs[name] = replace(before, status=status, ms=before.ms + ms, reason=reason)
+        before = self.runs.get(name)
+        total = ms if before is None else before.ms + ms
+        self.runs[name] = ModelRun(status, total, reason, self._calls.get(name, NO_CALLS))

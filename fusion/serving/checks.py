@@ -14,6 +14,8 @@ from fusion.queries import Queries
 __all__ = ["checked_list", "checked_scores"]
 
 _WIDTH = np.int64(2) ** 32
+#: cells of the largest table (queries x items, one byte each) that is made to look items up
+_TABLE = 1 << 18
 
 
 def checked_scores(name: str, given: Any, candidates: Candidates) -> Scores:
@@ -71,10 +73,21 @@ def checked_list(name: str, given: Any, queries: Queries, n_items: int) -> Candi
         found.checked()
     except DataError as error:
         raise _refused(name, "Candidates as documented", str(error)) from error
-    hidden = queries.excluded.rows * _WIDTH + queries.excluded.values
-    if len(hidden) and np.isin(found.rows * _WIDTH + found.items, hidden).any():
+    if _any_hidden(found, queries, n_items):
         raise _refused(name, "none of the excluded items", "some of them")
     return found
+
+
+def _any_hidden(found: Candidates, queries: Queries, n_items: int) -> bool:
+    """Whether any row is among those that its query excludes."""
+    excluded = queries.excluded
+    cells = len(queries) * n_items
+    if cells <= _TABLE:  # a few queries: looking up is much quicker than sorting
+        hidden = np.zeros(cells, bool)
+        hidden[excluded.rows * n_items + excluded.values] = True
+        return bool(hidden[found.rows * n_items + found.items].any())
+    keys = excluded.rows * _WIDTH + excluded.values
+    return bool(np.isin(found.rows * _WIDTH + found.items, keys).any())
 
 
 def _floats(name: str, given: Any, n: int) -> npt.NDArray[np.float32]:

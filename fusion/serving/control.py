@@ -16,7 +16,7 @@ from fusion.serving.after import build_after
 from fusion.serving.calibrating import measured_calibration
 from fusion.serving.deadline import Calibration
 from fusion.serving.held_out import HeldOut, held_out
-from fusion.serving.service import Service
+from fusion.serving.many import ManyUsers
 from fusion.serving.shadow import Shadow, ShadowReport
 from fusion.serving.state import State
 from fusion.serving.swapping import Guards, SwapReport, compare_states
@@ -31,7 +31,7 @@ ConfigLike = EngineConfig | Mapping[str, Any] | str | Path
 KEPT = 10
 
 
-class Control(Service):
+class Control(ManyUsers):
     """A service whose fusion can be changed while it runs; see `fusion.engine.Engine`."""
 
     def __init__(self, config: EngineConfig) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from fusion.data.dataset import Dataset
 from fusion.recommendation import ModelRun, Recommendation
+from fusion.request_profile import RequestProfile, profile_of
+from fusion.serving.batching import Tally
 from fusion.topk import Top
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TableParts", "items_of", "runs_of_all"]
+__all__ = ["ListTables", "about_of", "items_of", "lists_schema", "request_profile", "runs_of_all"]
 
 
 def items_of(
@@ -52,49 +54,63 @@ def runs_of_all(models: Sequence[str], runs: Mapping[str, ModelRun]) -> dict[str
     return {name: runs.get(name, unasked) for name in models}
 
 
-class TableParts:
-    """Collects the batches of `Engine.recommend_many`."""
+def request_profile(marks: Sequence[float], runs: Mapping[str, ModelRun]) -> RequestProfile:
+    """Where the time of a request went.
+
+    Args:
+        marks: seconds, rising: the start, and the ends of preparing, asking and fusing, the steps
+            after fusion, presenting.
+        runs: of the models that were asked.
+    """
+    prepare, asked, rules, present = (1000 * (b - a) for a, b in pairwise(marks))
+    fuse = max(asked - sum(run.ms for run in runs.values()), 0.0)
+    own = (("prepare", prepare), ("fuse", fuse), ("rules", rules), ("present", present))
+    calls = ((name, run.calls) for name, run in runs.items())
+    return profile_of(calls, own, 1000 * (marks[-1] - marks[0]))
+
+
+def lists_schema() -> pa.Schema:
+    """The columns of `Engine.recommend_many`."""
+    import pyarrow as pa
+
+    kinds = (pa.string(), pa.string(), pa.float64(), pa.int32())
+    names = ("user_id", "item_id", "score", "rank")
+    return pa.schema(list(zip(names, kinds, strict=True)))
+
+
+class ListTables:
+    """Makes tables of batches.
+
+    Args:
+        data: whose item ids are shown.
+    """
 
     def __init__(self, data: Dataset) -> None:
-        self._ids = np.array(data.catalog.ids, dtype=object)
-        self._users: list[str] = []
-        self._items: list[npt.NDArray[Any]] = []
-        self._scores: list[npt.NDArray[np.float64]] = []
-        self._ranks: list[npt.NDArray[np.int32]] = []
-        self.failures: dict[str, dict[str, Any]] = {}
-        self.removed: dict[str, int] = {}
-
-    def add(self, users: Sequence[str], top: Top) -> None:
-        """The lists of ``users``."""
-        counts = np.diff(top.offsets)
-        self._users += [u for u, n in zip(users, counts, strict=True) for _ in range(n)]
-        self._items.append(self._ids[top.items])
-        self._scores.append(top.scores)
-        self._ranks.append(top.ranks)
-
-    def note(self, runs: Mapping[str, ModelRun], users: int) -> None:
-        """Keep which models failed, why, and for how many users."""
-        for name, run in runs.items():
-            if run.status == "failed":
-                seen = self.failures.setdefault(name, {"reason": run.reason, "users": 0})
-                seen["users"] += users
-
-    def note_removed(self, removed: Mapping[str, Sequence[Any]]) -> None:
-        """Keep how many items each rule took out."""
-        for rule, items in removed.items():
-            self.removed[rule] = self.removed.get(rule, 0) + len(items)
-
-    def table(self) -> pa.Table:
-        """See `Engine.recommend_many`."""
         import pyarrow as pa
 
-        table = pa.table(
-            {
-                "user_id": pa.array(self._users, pa.string()),
-                "item_id": pa.array([i for part in self._items for i in part], pa.string()),
-                "score": pa.array(np.concatenate([np.empty(0), *self._scores])),
-                "rank": pa.array(np.concatenate([np.empty(0, np.int32), *self._ranks])),
-            }
-        )
-        about = {"failed": self.failures, "removed": self.removed}
-        return table.replace_schema_metadata({"recfusion": json.dumps(about)})
+        self._ids = pa.array(data.catalog.ids, pa.string())
+
+    def of(self, users: Sequence[str], top: Top) -> pa.Table:
+        """One row an item of the lists of ``users``; see `Engine.recommend_many`."""
+        import pyarrow as pa
+
+        owners = np.repeat(np.arange(len(users)), np.diff(top.offsets))
+        columns = [
+            pa.array(users, pa.string()).take(pa.array(owners)),
+            self._ids.take(pa.array(top.items)),
+            pa.array(top.scores, pa.float64(), from_pandas=False),
+            pa.array(top.ranks, pa.int32()),
+        ]
+        return pa.table(columns, schema=lists_schema())
+
+    def together(self, parts: Sequence[pa.Table], tally: Tally) -> pa.Table:
+        """One table of all, with ``tally`` in its metadata."""
+        import pyarrow as pa
+
+        whole = pa.concat_tables(parts) if parts else lists_schema().empty_table()
+        return whole.combine_chunks().replace_schema_metadata(about_of(tally))
+
+
+def about_of(tally: Tally) -> dict[str, str]:
+    """The metadata of `Engine.recommend_many`."""
+    return {"recfusion": json.dumps(tally.to_json())}

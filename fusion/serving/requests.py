@@ -17,7 +17,7 @@ from fusion.errors import DataError, UnknownUserError, explain
 from fusion.queries import Queries
 from fusion.ragged import Ragged
 
-__all__ = ["Recent", "Request", "checked_k", "history_queries", "user_queries"]
+__all__ = ["Recent", "Request", "checked_deadline", "checked_k", "history_queries", "user_queries"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +149,15 @@ def checked_k(k: int) -> int:
     if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
         raise DataError(explain("recommend", "k as a whole number of at least 1", repr(k)))
     return int(k)
+
+
+def checked_deadline(deadline_ms: float | None) -> float | None:
+    """``deadline_ms``, if it is a number of milliseconds that an answer may take, or ``None``.
+
+    Raises:
+        DataError: it is not.
+    """
+    if deadline_ms is not None and not 0 < deadline_ms < float("inf"):
+        expected = "deadline_ms as a positive number of milliseconds"
+        raise DataError(explain("recommend", expected, repr(deadline_ms)))
+    return deadline_ms

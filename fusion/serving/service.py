@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fusion.config import EngineConfig
 from fusion.data.dataset import Dataset
-from fusion.errors import DataError, NotFittedError, explain
+from fusion.errors import NotFittedError
+from fusion.errors import explain as message
 from fusion.pool import LivePool
-from fusion.progress import track
 from fusion.protocols import FitContext, Labelled, Model, Strategy
 from fusion.queries import Queries
 from fusion.recommendation import Recommendations
 from fusion.serving.after import build_after, depth_of, outcome_of
 from fusion.serving.answering import Models, answer
 from fusion.serving.costs import Costs
-from fusion.serving.presenting import TableParts, items_of, runs_of_all
-from fusion.serving.requests import Recent, Request, checked_k, user_queries
+from fusion.serving.presenting import items_of, request_profile, runs_of_all
+from fusion.serving.requests import Recent, Request, checked_deadline
 from fusion.serving.state import State
-from fusion.topk import Top, top_of
+from fusion.topk import top_of
 from fusion.training import learn
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 __all__ = ["Service"]
-
-log = logging.getLogger(__name__)
 
 
 class Service(ABC):
@@ -80,7 +74,7 @@ class Service(ABC):
     @property
     def _ready(self) -> Models:
         if self._fitted is None:
-            raise NotFittedError(explain("Engine", "a fitted engine", "none", "call fit or load"))
+            raise NotFittedError(message("Engine", "a fitted engine", "none", "call fit or load"))
         return self._fitted
 
     @property
@@ -111,6 +105,7 @@ class Service(ABC):
         history: Sequence[str] | None = None,
         exclude_seen: bool | None = None,
         deadline_ms: float | None = None,
+        explain: bool = False,
     ) -> Recommendations:
         """The ``k`` best items for a known user, or for a raw history.
 
@@ -123,6 +118,7 @@ class Service(ABC):
             deadline_ms: milliseconds that the answer may take; models that there is no time for
                 are left out, one retriever is always waited for. `calibrate_deadline` measures
                 what it needs; the first such request does so where nobody did before.
+            explain: also say where the time went: ``.profile`` of the answer.
 
         Returns:
             A list of `Recommendation` that also says how each model did.
@@ -137,29 +133,31 @@ class Service(ABC):
         models, state = self._ready, self._state
         exclude = state.config.exclude_seen if exclude_seen is None else exclude_seen
         request = Request.of(user_id, history, k, exclude)
-        if deadline_ms is not None:
-            if not 0 < deadline_ms < float("inf"):
-                expected = "deadline_ms as a positive number of milliseconds"
-                raise DataError(explain("recommend", expected, repr(deadline_ms)))
+        if checked_deadline(deadline_ms) is not None:
             state = self._calibrated(state)
-        start = time.perf_counter()
-        end = None if deadline_ms is None else start + deadline_ms / 1000
+        marks = [time.perf_counter()]
+        end = None if deadline_ms is None else marks[0] + deadline_ms / 1000
         queries = request.queries(state.config, models.data)
+        marks.append(time.perf_counter())
         depth = depth_of(state.after, request.k)
         given = answer(models, state, queries, depth, single=True, end=end)
-        runs = runs_of_all(tuple(self._models), given.runs)
-        shown = outcome_of(
-            state.after, given.fused, queries, models.data.catalog, request.k, self._rng(state)
-        )
+        marks.append(time.perf_counter())
+        rng = np.random.default_rng(self._chance(state))
+        shown = outcome_of(state.after, given.fused, queries, models.data.catalog, request.k, rng)
+        marks.append(time.perf_counter())
         ids = models.data.catalog.ids
+        items = items_of(shown.top, models.data, shown.notes, shown.propensities)
+        runs = runs_of_all(tuple(self._models), given.runs)
+        marks.append(time.perf_counter())
         out = Recommendations(
-            items_of(shown.top, models.data, shown.notes, shown.propensities),
+            items,
             models=runs,
             removed={rule: [ids[i] for i in items] for rule, items in shown.removed.items()},
             strategy=given.label,
-            strategy_hash=state.config.hash,
-            ms=1000 * (time.perf_counter() - start),
+            strategy_hash=state.hash,
+            ms=1000 * (marks[-1] - marks[0]),
             deadline_ms=deadline_ms,
+            profile=request_profile(marks, given.runs) if explain else None,
         )
         self._recent.add(request)
         if state.shadow is not None and given.pool is not None and state.shadow.chooses(request):
@@ -167,66 +165,9 @@ class Service(ABC):
             state.shadow.watch(request, given.pool, live, models.data)
         return out
 
-    def recommend_many(
-        self,
-        user_ids: Sequence[str],
-        k: int = 10,
-        *,
-        exclude_seen: bool | None = None,
-        progress: bool = False,
-        batch: int = 256,
-    ) -> pa.Table:
-        """The ``k`` best items for each of many users.
-
-        Returns:
-            A table with the columns user_id (string), item_id (string), score (float64) and rank
-            (int32, from 1), users in the order given, best items first. The schema's metadata
-            ``recfusion`` is JSON: ``failed`` (model -> reason and how many users it failed for)
-            and ``removed`` (rule -> how many items it took out).
-
-        Raises:
-            UnknownUserError, DataError, ModelError: as `recommend`.
-        """
-        checked_k(k)
-        models, state = self._ready, self._state
-        exclude = state.config.exclude_seen if exclude_seen is None else exclude_seen
-        parts = TableParts(models.data)
-        names = list(user_ids)
-        starts = range(0, len(names), batch)
-        for start in track(starts, "recommend", total=len(starts), show=progress):
-            part = names[start : start + batch]
-            queries = user_queries(state.config, models.data, part, exclude)
-            parts.add(part, self._lists(models, state, queries, k, parts))
-        for name, seen in parts.failures.items():
-            log.warning("%s was left out for %d users: %s", name, seen["users"], seen["reason"])
-        return parts.table()
-
-    def _lists(
-        self, models: Models, state: State, queries: Queries, k: int, parts: TableParts
-    ) -> Top:
-        known = queries.history.lengths > 0
-        groups = [at for at in (np.flatnonzero(known), np.flatnonzero(~known)) if len(at)]
-        tops = []
-        for at in groups:
-            own = queries.take(at)
-            given = answer(models, state, own, depth_of(state.after, k))
-            shown = outcome_of(
-                state.after,
-                given.fused,
-                own,
-                models.data.catalog,
-                k,
-                self._rng(state),
-                explain=False,
-            )
-            parts.note(given.runs, len(at))
-            parts.note_removed(shown.removed)
-            tops.append(shown.top)
-        return tops[0] if len(tops) == 1 else Top.interleave(tops, groups)
-
-    def _rng(self, state: State) -> np.random.Generator:
-        """For exploration: another one for each call, the same sequence for the same seed."""
-        return np.random.default_rng([state.config.seed, next(self._numbers)])
+    def _chance(self, state: State) -> list[int]:
+        """Seed for exploration: another one for each call, the same sequence for the same seed."""
+        return [state.config.seed, next(self._numbers)]
 
     @abstractmethod
     def _calibrated(self, state: State) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fusion.config import EngineConfig
@@ -33,3 +34,8 @@ class State:
     after: After | None = None
     shadow: Shadow | None = None
     calibration: Calibration | None = None
+
+    @cached_property
+    def hash(self) -> str:
+        """Of the configuration; working it out takes longer than a request should."""
+        return self.config.hash

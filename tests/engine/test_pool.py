@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from fusion.pool import LivePool, top_rows
 from fusion.pool_storage import load_pool, save_pool
 from fusion.protocols import FitContext, Ranker, RankerConfig
 from fusion.queries import Queries
+from fusion.ragged import Ragged
 
 
 class Counting(Ranker):
@@ -113,3 +115,28 @@ def test_a_frozen_pool_answers_like_the_live_one(
 def test_top_rows_breaks_ties_by_item() -> None:
     c = Candidates.bare(np.array([0, 3]), np.array([4, 1, 2], np.int32))
     assert top_rows(c, np.array([1.0, 1.0, 1.0]), 2).tolist() == [False, True, True]
+
+
+def test_a_ranker_that_sees_everything_needs_no_order(engine: Engine, tiny: Dataset) -> None:
+    pool = live(engine, tiny, Counting({"top": 1000}, name="counting"))
+    union = pool.candidates()
+    pool.complete(union, ("counting",))
+    assert pool.asker.runs["ease"].score_ms == 0  # no retriever had to score the others' rows
+    same = live(engine, tiny, Counting({"top": int(union.lengths.max())}, name="counting"))
+    other = live(engine, tiny, Counting({"top": int(union.lengths.max()) - 1}, name="counting"))
+    for limited, full in ((same, True), (other, False)):
+        column = limited.complete(limited.candidates(), ("counting",))
+        assert (column.why == Missing.PRESENT).all() == full
+
+
+def test_a_query_without_candidates_stays_empty(engine: Engine, tiny: Dataset) -> None:
+    queries = tiny.queries(np.arange(3), exclude_seen=False)
+    everything = Ragged.of([[], range(tiny.n_items), []])
+    pool = LivePool(
+        replace(queries, excluded=everything), engine.models, tiny.popularity / len(tiny)
+    )
+    union = pool.candidates()
+    assert union.lengths[1] == 0
+    completed = pool.complete(union, pool.models)
+    np.testing.assert_array_equal(completed.lengths, union.lengths)
+    assert not np.isnan(completed.scores).any()

@@ -1,0 +1,1 @@
+"""The commands of ``recfusion``, a module a group; `fusion.cli` puts them together."""

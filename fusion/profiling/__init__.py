@@ -1,0 +1,1 @@
+"""Where the time of requests goes, measured on real users: `recfusion profile`."""
