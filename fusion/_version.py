@@ -3,4 +3,4 @@
 __version__ = "0.1.0"
 
 #: raised when a saved engine of the last version can no longer be read
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3

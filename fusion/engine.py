@@ -10,7 +10,7 @@ from typing import Any
 from fusion.config import EngineConfig
 from fusion.data.dataset import Dataset
 from fusion.persistence import open_folder, save_folder
-from fusion.protocols import FitContext, Provenance
+from fusion.protocols import FitContext, Model, Provenance
 from fusion.serving.answering import Models
 from fusion.serving.calibrating import load_calibration, save_calibration
 from fusion.serving.control import Control
@@ -50,6 +50,20 @@ class Engine(Control):
         if not isinstance(config, EngineConfig):
             config = EngineConfig.from_mapping(config)
         return cls(config)
+
+    @classmethod
+    def of_models(cls, config: EngineConfig, models: Mapping[str, Model], data: Dataset) -> Engine:
+        """An engine of models that are fitted already, whose fusion has nothing to learn.
+
+        Args:
+            config: names every one of ``models``.
+            models: name -> model, fitted on ``data``; they are shared, not copied.
+            data: what they were fitted on.
+        """
+        engine = cls.from_config(config)
+        engine._models.update(models)
+        engine._start(data, Costs())
+        return engine
 
     def __repr__(self) -> str:
         state = "not fitted" if self._fitted is None else repr(self._fitted.data)

@@ -1,17 +1,20 @@
-"""A BERT-type cross-encoder on history text and item text.
+"""A BERT-type ranker on history text and item text, in three modes.
 
-Cross-encoders read the query and the document together (Nogueira and Cho 2019, "Passage Re-ranking
-with BERT", arXiv:1901.04085). Here the history is encoded once for all candidates of a user: one
-sequence holds ``[CLS] history [SEP]`` and then ``[CLS] item text [SEP]`` for every candidate, under
-a mask that lets a candidate look at the history and at itself, and the history at itself (see
-`rankers.packing`). The network is in `rankers.bert_model`, its training in `rankers.bert_training`.
+- ``shared``: the history is encoded once for all candidates of a user; a candidate's tokens look
+  at the history and at themselves, the history at itself (`rankers.bert_model`).
+- ``cross``: the standard cross-encoder (Nogueira and Cho 2019, "Passage Re-ranking with BERT",
+  arXiv:1901.04085), every candidate in one sequence with the history (`rankers.bert_cross`).
+- ``late``: items are encoded ahead and meet the history at the end only (Khattab and Zaharia 2020,
+  "ColBERT", arXiv:2004.12832; `rankers.bert_late`).
+
+All are trained by the same recipe (`rankers.bert_training`) and asked through
+`rankers.bert_asking.Asker`.
 """
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +26,10 @@ from fusion.pretrained import resolve_base_model
 from fusion.protocols import ComponentConfig, FitContext, Ranker
 from fusion.queries import Queries
 from rankers.bert_config import Config
-from rankers.bert_text import Texts, tokenize
+from rankers.bert_text import Texts, load_tokens, save_tokens, tokenize, tokens_key
+
+if TYPE_CHECKING:
+    from rankers.bert_asking import Asker
 
 __all__ = ["Bert", "Config"]
 
@@ -43,9 +49,12 @@ class Bert(Ranker):
     Config: ClassVar[type[ComponentConfig]] = Config
 
     _net: Any = None  # a bert_model.Net in float32 on the CPU
-    _asked: Any = None  # the same net where and in what precision it scores; made when asked
+    _asked: Asker | None = None  # the same net as it scores; made when asked
     _tokenizer: Any = None
     _texts: Texts
+    _key: str  # of the catalogue in tokens
+    _data: Dataset | None = None  # what int8 is calibrated on; None where there is no int8
+    _vectors: Path | None = None  # the saved item vectors of the late mode
     _scale: tuple[float, float] = (0.0, 1.0)
     report: dict[str, float]
 
@@ -59,7 +68,7 @@ class Bert(Ranker):
         """
         self._check(data)
         self._net = self._asked = None
-        self._new_encoder()
+        self._new_encoder(context.seed)
         self._read(data)
         ratings = data.interactions.ratings
         if self.config.head == "rating":
@@ -84,33 +93,36 @@ class Bert(Ranker):
         """(N,) logits or expected ratings; see the class."""
         if self._net is None:
             raise self.not_fitted()
-        from rankers.bert_scoring import score_rows
-
-        values = score_rows(
-            self._scorer(),
-            self._texts,
-            queries,
-            candidates,
-            max_tokens=self.config.max_tokens,
-            batch_tokens=self.config.batch_tokens,
-        )
+        values = self._scorer().score(queries, candidates)
         mean, spread = self._scale
         return Scores.of(values * np.float32(spread) + np.float32(mean))
 
     def save(self, folder: Path) -> None:
-        """Write ``encoder/``, ``tokenizer/`` (as Hugging Face does), the head and ``bert.json``."""
+        """Write the network as Hugging Face does, the catalogue's tokens, and ``bert.json``.
+
+        With ``mode: cross`` the network is ``cross_encoder/``, which sentence-transformers opens as
+        a ``CrossEncoder``; its ``predict`` gives the scores (with ``head: rating`` standardised
+        ones). Else it is ``encoder/``, ``tokenizer/`` and ``head.safetensors``; with ``mode: late``
+        there is ``item_vectors.f16``, too.
+        """
         if self._net is None:
             raise self.not_fitted()
         from rankers.device import quiet
 
+        cross = self.config.mode == "cross"
+        if cross:
+            # without it a CrossEncoder would put a sigmoid over the logit
+            identity = {"activation_fn": "torch.nn.modules.linear.Identity"}
+            self._net.encoder.config.sentence_transformers = identity
         with quiet():
-            self._net.encoder.save_pretrained(folder / "encoder")
-            self._tokenizer.save_pretrained(folder / "tokenizer")
-        head = self._net.head
-        write_arrays(
-            folder / "head.safetensors",
-            {"weight": head.weight.detach().numpy(), "bias": head.bias.detach().numpy()},
-        )
+            self._net.encoder.save_pretrained(folder / _folder(cross)[0])
+            self._tokenizer.save_pretrained(folder / _folder(cross)[1])
+        if not cross:
+            write_arrays(folder / "head.safetensors", self._net.own_state())
+        save_tokens(folder / "tokens.safetensors", self._texts, self._key)
+        store = self._scorer().store if self.config.mode == "late" else None
+        if store is not None:
+            store.copy(folder / "item_vectors.f16")
         write_json(folder / "bert.json", {"scale": list(self._scale), "report": self.report})
 
     def load(self, folder: Path, data: Dataset) -> None:
@@ -118,14 +130,27 @@ class Bert(Ranker):
         import torch
 
         self._asked = None
-        self._load_encoder(folder / "encoder", folder / "tokenizer", dropout=False)
-        head = read_arrays(folder / "head.safetensors")
-        with torch.no_grad():
-            self._net.head.weight.copy_(torch.from_numpy(head["weight"]))
-            self._net.head.bias.copy_(torch.from_numpy(head["bias"]))
+        cross = self.config.mode == "cross"
+        encoder, tokenizer = (folder / name for name in _folder(cross))
+        self._load_encoder(encoder, tokenizer, dropout=False)
+        if not cross:
+            head = read_arrays(folder / "head.safetensors")
+            own = {name: torch.from_numpy(array) for name, array in head.items()}
+            self._net.load_state_dict(own, strict=False)
         state = read_json(folder / "bert.json")
         self._scale, self.report = tuple(state["scale"]), state["report"]
-        self._read(data)
+        cached = self._read(data, folder / "tokens.safetensors")
+        # vectors of other texts are made anew
+        self._vectors = folder / "item_vectors.f16" if cached else None
+
+    def peak_rate(self) -> float | None:
+        """Operations a second of a large matrix product in this model's precision."""
+        from rankers.device import best_device, measured_peak, working_dtype
+
+        on_cpu = self.config.backend == "openvino"
+        device = "cpu" if on_cpu else best_device().type
+        dtype = str(working_dtype(self.config.dtype, device)).removeprefix("torch.")
+        return measured_peak(device, dtype)
 
     def _check(self, data: Dataset) -> None:
         who = f"bert {self.name!r}"
@@ -144,19 +169,32 @@ class Bert(Ranker):
                 explain(who, "events with ratings for head: rating", "none", "choose head: ctr")
             )
 
-    def _new_encoder(self) -> None:
+    def _new_encoder(self, seed: int = 0) -> None:
+        folder = resolve_base_model(self.config.base_model).folder
+        self._load_encoder(folder, folder, dropout=True, seed=seed)
+        history, item = self.config.history_tokens, self.config.item_tokens
+        if self.config.mode == "cross":
+            from rankers.bert_cross import check_cross_encoder
+
+            # [CLS] history [SEP] item [SEP]; RoBERTa has one [SEP] more
+            longest = history + item + 4
+            check_cross_encoder(self._net.encoder, self.config.base_model, longest=longest)
+            return
         from rankers.bert_model import check_encoder
 
-        folder = resolve_base_model(self.config.base_model).folder
-        self._load_encoder(folder, folder, dropout=True)
-        longest = 2 + max(self.config.history_tokens, self.config.item_tokens)
-        check_encoder(self._net.encoder, self.config.base_model, longest=longest)
+        check_encoder(self._net.encoder, self.config.base_model, longest=2 + max(history, item))
 
-    def _load_encoder(self, folder: Path, tokenizer: Path, *, dropout: bool) -> None:
+    def _load_encoder(self, folder: Path, tokenizer: Path, *, dropout: bool, seed: int = 0) -> None:
         import torch
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import (
+            AutoConfig,
+            AutoModel,
+            AutoModelForSequenceClassification,
+            AutoTokenizer,
+        )
 
-        from rankers.bert_model import Net
+        from rankers.bert_asking import make_net
+        from rankers.bert_layers import keep_layers
         from rankers.device import quiet
 
         settings: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -164,29 +202,40 @@ class Bert(Ranker):
             settings.hidden_dropout_prob = self.config.dropout
             # dropout inside attention would rule out the fused kernels of the CPU
             settings.attention_probs_dropout_prob = 0.0
+        cross = self.config.mode == "cross"
+        kind = AutoModelForSequenceClassification if cross else AutoModel
+        if cross and settings.num_labels != 1 and not _has_labels(settings):
+            settings.num_labels = 1
         # making a network draws from the global generator, even where its weights are then read
         with quiet(), torch.random.fork_rng(devices=[]):
-            encoder = AutoModel.from_pretrained(
+            torch.manual_seed(seed)  # a classifier that the base model lacks is drawn
+            encoder = kind.from_pretrained(
                 folder, config=settings, dtype=torch.float32, local_files_only=True
             )
+            keep_layers(encoder.base_model, self.config.layers, self.config.base_model)
             self._tokenizer = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-            self._net = Net(
-                encoder,
-                rating=self.config.head == "rating",
-                history_bias=self.config.history_bias,
-                dropout=self.config.dropout,
-            )
+            self._net = make_net(encoder, self.config)
+        if cross and "token_type_ids" not in self._tokenizer.model_input_names:
+            self._net.types = 0  # whoever else tokenises for this model gives it none
         self._net.eval()
         self._net.requires_grad_(False)
 
-    def _read(self, data: Dataset) -> None:
+    def _read(self, data: Dataset, cache: Path | None = None) -> bool:
+        """Tokenise the catalogue; whether ``cache`` spared that."""
+        texts, config = data.catalog.texts, self.config
+        self._vectors = None
+        self._key = tokens_key(self._tokenizer, texts, config.item_tokens)
+        stored = None if cache is None else load_tokens(cache, self._key)
         self._texts = tokenize(
             self._tokenizer,
-            data.catalog.texts,
-            item_tokens=self.config.item_tokens,
-            history_events=self.config.history_events,
-            history_tokens=self.config.history_tokens,
+            texts,
+            item_tokens=config.item_tokens,
+            history_events=config.history_events,
+            history_tokens=config.history_tokens,
+            items=stored,
         )
+        self._data = data if config.quantize == "int8" else None
+        return stored is not None
 
     def _train(self, data: Dataset, context: FitContext, steps: int, phase: str) -> None:
         from rankers.bert_training import train
@@ -202,12 +251,29 @@ class Bert(Ranker):
             phase=phase,
             scale=self._scale,
         )
+        if self.config.mode == "late":
+            self._scorer(progress=context.progress)  # the items are encoded now, not on request
 
-    def _scorer(self) -> Any:
+    def _scorer(self, *, progress: bool = False) -> Asker:
         if self._asked is None:
-            from rankers.device import best_device, working_dtype
+            from rankers.bert_asking import Asker
 
-            net = copy.deepcopy(self._net).to(best_device())
-            net.encoder.to(working_dtype(self.config.dtype))
-            self._asked = net.eval()
+            self._asked = Asker(
+                self._net,
+                self._texts,
+                self.config,
+                self._data,
+                vectors=self._vectors,
+                progress=progress,
+            )
         return self._asked
+
+
+def _folder(cross: bool) -> tuple[str, str]:
+    """Where the network and the tokenizer are saved."""
+    return ("cross_encoder", "cross_encoder") if cross else ("encoder", "tokenizer")
+
+
+def _has_labels(settings: Any) -> bool:
+    """Whether a pretrained model's configuration is that of a classifier."""
+    return any("ForSequenceClassification" in kind for kind in settings.architectures or ())

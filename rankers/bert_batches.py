@@ -11,6 +11,7 @@ import torch
 
 from fusion.data.dataset import Dataset
 from rankers.bert_config import Config
+from rankers.bert_cross import make_pairs
 from rankers.bert_examples import (
     NO_ITEM,
     Events,
@@ -22,7 +23,15 @@ from rankers.bert_examples import (
 from rankers.bert_model import make_batch
 from rankers.bert_text import Texts
 
-__all__ = ["Collator", "Numbers", "by_length", "collator", "draw_examples", "either"]
+__all__ = [
+    "Collator",
+    "Numbers",
+    "by_length",
+    "collator",
+    "draw_examples",
+    "either",
+    "pair_collator",
+]
 
 Collator = Callable[[Sequence[int]], dict[str, torch.Tensor]]
 
@@ -100,6 +109,26 @@ def collator(examples: Examples, events: Events, texts: Texts) -> Collator:
             "tokens": batch.tokens,
             "positions": batch.positions,
             "segments": batch.segments,
+            "labels": torch.from_numpy(examples.labels[at]),
+        }
+
+    return collate
+
+
+def pair_collator(examples: Examples, events: Events, texts: Texts) -> Collator:
+    """Example numbers to the arguments of `rankers.bert_cross.CrossNet.forward`."""
+
+    def collate(numbers: Sequence[int]) -> dict[str, torch.Tensor]:
+        at = np.asarray(numbers, np.int64)
+        items = examples.items[at]
+        row, column = np.nonzero(items != NO_ITEM)
+        shown = [texts.shown(events.history(r)) for r in examples.rows[at].tolist()]
+        pairs = make_pairs(texts, [shown[r] for r in row.tolist()], items[row, column])
+        return {
+            "tokens": pairs.tokens,
+            "mask": pairs.mask,
+            "types": pairs.types,
+            "place": torch.from_numpy(row * items.shape[1] + column),
             "labels": torch.from_numpy(examples.labels[at]),
         }
 

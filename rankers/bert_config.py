@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fusion.protocols import RankerConfig
 
@@ -22,7 +22,26 @@ class Config(RankerConfig):
     base_model: str = Field(
         "all-MiniLM-L6-v2",
         description="encoder to start from: a folder, a packaged model or a name of the hub; one "
-        "that takes position ids and a 4D attention mask (BERT, MiniLM, RoBERTa and their kin)",
+        "that takes position ids and transformers' attention interface (BERT, MiniLM, RoBERTa and "
+        "their kin)",
+    )
+    mode: Literal["shared", "cross", "late"] = Field(
+        "shared",
+        description="shared: the history is encoded once, candidates look at it. cross: history "
+        "and item in one sequence, full attention, as in a CrossEncoder; the dearest. late: items "
+        "are encoded ahead and meet the history at the end only (MaxSim); the cheapest",
+    )
+    late_size: int | None = Field(
+        None,
+        ge=1,
+        description="late: numbers an item token's vector has, by a learned projection; null = "
+        "those of the encoder, without projection",
+    )
+    layers: int | None = Field(
+        None,
+        ge=1,
+        description="keep only so many evenly spaced layers of base_model before fine-tuning; "
+        "null = all (see `rankers.bert_layers`)",
     )
     head: Literal["ctr", "rating"] = Field(
         "ctr",
@@ -81,7 +100,26 @@ class Config(RankerConfig):
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="of training (autocast) and scoring; auto = bfloat16 where it is fast"
     )
+    backend: Literal["torch", "openvino"] = Field(
+        "torch",
+        description="what computes the encoder in use (training is torch's): openvino converts it "
+        "on the first ask, in `dtype` (auto = bfloat16 where native); extra `openvino`",
+    )
+    quantize: Literal["none", "int8"] = Field(
+        "none",
+        description="int8: weights and activations of the encoder's matrices, post-training by "
+        "nncf, calibrated on histories of the fitted data; needs backend: openvino. Faster, and "
+        "scores move a little",
+    )
     max_tokens: int = Field(
-        512, ge=1, description="tokens of a packed sequence, beyond which candidates are split"
+        4096, ge=1, description="tokens after which a history's candidates begin another pass"
     )
     batch_tokens: int = Field(4096, ge=1, description="tokens scored in one pass")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Config:
+        if self.quantize != "none" and self.backend != "openvino":
+            raise ValueError("quantize: int8 needs backend: openvino")
+        if self.late_size is not None and self.mode != "late":
+            raise ValueError("late_size belongs to mode: late")
+        return self

@@ -19,12 +19,25 @@ import torch
 from torch import nn
 
 from fusion.errors import ConfigError, explain
-from rankers.packing import HISTORY, PADDING, attention_mask, pack
+from fusion.work import attention_flops, linear_flops
+from rankers.bert_blocks import ATTENTION, Blocks, ramps
+from rankers.packing import HISTORY, PADDING, pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Batch", "Net", "check_encoder", "make_batch"]
+__all__ = [
+    "Batch",
+    "Flat",
+    "Net",
+    "calibrated_bias",
+    "check_encoder",
+    "first_slope",
+    "label_loss",
+    "make_batch",
+    "matrix_weights",
+    "on_sphere",
+]
 
 #: a first slope of the head in the cosine; sentence encoders are trained with a temperature of 0.05
 _CTR_SLOPE = 20.0
@@ -67,6 +80,30 @@ def make_batch(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """The ``T`` tokens of one pass, without padding.
+
+    Attributes:
+        tokens: (T,) int64.
+        positions: (T,) int64, from 0 in every history and every candidate.
+        types: (T,) int64: token types.
+        blocks: who may look at whom.
+    """
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    types: torch.Tensor
+    blocks: Blocks
+
+    def to(self, device: torch.device) -> Flat:
+        """The same on ``device``."""
+        tokens, positions, types = (
+            x.to(device, non_blocking=True) for x in (self.tokens, self.positions, self.types)
+        )
+        return Flat(tokens, positions, types, self.blocks.to(device))
+
+
 class Net(nn.Module):  # type: ignore[misc]
     """Encoder and head.
 
@@ -77,9 +114,13 @@ class Net(nn.Module):  # type: ignore[misc]
         dropout: of the features before the head, in training.
     """
 
-    def __init__(self, encoder: Any, *, rating: bool, history_bias: float, dropout: float) -> None:
+    item_type = 1  # token type of the candidates; the history has 0
+
+    def __init__(
+        self, encoder: Any, *, rating: bool, history_bias: float | None, dropout: float
+    ) -> None:
         super().__init__()
-        width = encoder.config.hidden_size
+        self.width = width = encoder.config.hidden_size
         self.encoder = encoder
         self.rating = rating
         self.history_bias = history_bias
@@ -89,9 +130,10 @@ class Net(nn.Module):  # type: ignore[misc]
         padding = getattr(getattr(encoder, "embeddings", None), "padding_idx", None)
         self.first_position = 0 if padding is None else int(padding) + 1
         self.types = getattr(encoder.config, "type_vocab_size", 0) or 0
+        encoder.set_attn_implementation(ATTENTION)
         with torch.no_grad():
             self.head.weight.zero_()
-            self.head.weight[0, 2 * width :] = (_RATING_SLOPE if rating else _CTR_SLOPE) / width
+            self.head.weight[0, 2 * width :] = first_slope(rating=rating) / width
             self.head.bias.zero_()
 
     def forward(
@@ -113,74 +155,137 @@ class Net(nn.Module):  # type: ignore[misc]
             size: ``C``, where there are no labels.
         """
         width = labels.shape[1] if labels is not None else size
-        states = self.encode(tokens, positions, segments).float()  # (B, T, D)
-        history, items = _means(states, segments, int(width or 0))  # (B, D), (B, C, D)
-        h, c = _on_sphere(history)[:, None].expand_as(items), _on_sphere(items)
-        features = self.dropout(torch.cat([c, h, c * h], dim=-1))  # (B, C, 3D)
-        with torch.autocast(features.device.type, enabled=False):
-            logits = self.head(features)[..., 0]  # (B, C)
+        logits = self.logits(self.flatten(tokens, positions, segments, int(width or 0)))
         if labels is None:
             return {"logits": logits}
-        given = ~torch.isnan(labels)
-        x, y = logits[given], labels[given]
-        loss = (
-            nn.functional.mse_loss(x, y)
-            if self.rating
-            else nn.functional.binary_cross_entropy_with_logits(x, y)
-        )
-        return {"loss": loss, "logits": logits}
+        return {"loss": label_loss(logits, labels, rating=self.rating), "logits": logits}
 
-    def encode(
-        self, tokens: torch.Tensor, positions: torch.Tensor, segments: torch.Tensor
-    ) -> torch.Tensor:
-        """(B, T, D) last states of the encoder, in its own precision or autocast's."""
-        device = tokens.device.type
-        dtype = (
-            torch.get_autocast_dtype(device)
-            if torch.is_autocast_enabled(device)
-            else next(self.encoder.parameters()).dtype
-        )
-        mask = attention_mask(segments, causal=False, dtype=dtype)  # (B, 1, T, T)
-        across = (segments[:, :, None] > HISTORY) & (segments[:, None, :] == HISTORY)
-        mask = mask.masked_fill_(across[:, None], self.history_bias)
-        arguments = {"position_ids": positions + self.first_position}
+    def logits(self, flat: Flat, states: torch.Tensor | None = None) -> torch.Tensor:
+        """(U, C) float32 logits; meaningless where a history has fewer candidates.
+
+        Args:
+            states: (T, D) what `encode` gives, where something else computed it.
+        """
+        states = (self.encode(flat) if states is None else states).float()
+        history, items = flat.blocks.means(states)  # (U, D), (U, C, D)
+        h, c = on_sphere(history)[:, None].expand_as(items), on_sphere(items)
+        features = self.dropout(torch.cat([c, h, c * h], dim=-1))  # (U, C, 3D)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features)[..., 0]
+
+    def encode(self, flat: Flat) -> torch.Tensor:
+        """(T, D) last states of the encoder, in its own precision or autocast's."""
+        arguments: dict[str, Any] = {"position_ids": flat.positions[None] + self.first_position}
         if self.types > 1:
-            arguments["token_type_ids"] = (segments > HISTORY).long()
-        output = self.encoder(input_ids=tokens, attention_mask=mask, **arguments)
-        return output.last_hidden_state
+            arguments["token_type_ids"] = flat.types[None]
+        output = self.encoder(input_ids=flat.tokens[None], blocks=flat.blocks, **arguments)
+        return output.last_hidden_state[0]
+
+    def layout(self, tokens: npt.NDArray[np.integer[Any]], lengths: npt.NDArray[np.int64]) -> Flat:
+        """What `encode` reads, from ``tokens`` (T,) and ``lengths`` (U, 1 + C), see `Blocks.of`."""
+        types = np.zeros(lengths.shape, np.int64)
+        types[:, 1:] = self.item_type
+        return Flat(
+            torch.from_numpy(tokens.astype(np.int64)),
+            torch.from_numpy(ramps(lengths)),
+            torch.from_numpy(np.repeat(types.ravel(), lengths.ravel())),
+            Blocks.of(lengths, self.history_bias),
+        )
+
+    def flatten(
+        self, tokens: torch.Tensor, positions: torch.Tensor, segments: torch.Tensor, size: int
+    ) -> Flat:
+        """What `encode` reads, from a `Batch`; tensors stay on their device."""
+        where = segments.cpu().numpy()
+        real = where != PADDING
+        slot = where + np.arange(len(where))[:, None] * (size + 1)
+        counts = np.bincount(slot[real], minlength=len(where) * (size + 1))
+        device, chosen = tokens.device, segments != PADDING
+        return Flat(
+            tokens[chosen],
+            positions[chosen],
+            (segments[chosen] > HISTORY).long() * self.item_type,
+            Blocks.of(counts.reshape(len(where), size + 1), self.history_bias).to(device),
+        )
+
+    def cost(self, flat: Flat) -> dict[str, float]:
+        """What `encode` computes, in the names of `fusion.work`."""
+        layers, width = self.shape
+        n = len(flat.tokens)
+        flops = linear_flops(n, self.weights) + attention_flops(flat.blocks.pairs, width, layers)
+        return {"tokens": n, "flops": flops, "passes": 1}
+
+    @property
+    def weights(self) -> int:
+        """Numbers in the matrices that every token passes: without embeddings and pooler."""
+        return matrix_weights(self.encoder)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many layers the encoder has, and how wide they are."""
+        config = self.encoder.config
+        return config.num_hidden_layers, config.hidden_size
+
+    def to_precision(self, dtype: torch.dtype) -> None:
+        """Let the encoder compute in ``dtype``; what follows it stays in float32."""
+        self.encoder.to(dtype)
+
+    def own_parts(self) -> list[nn.Module]:
+        """What is trained whatever is tuned: all that did not come with the encoder."""
+        return [part for name, part in self.named_children() if name != "encoder"]
+
+    def own_state(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The weights beside the encoder's, by their names."""
+        state = self.state_dict()
+        return {k: v.cpu().numpy() for k, v in state.items() if not k.startswith("encoder.")}
 
     def calibrate(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -> None:
         """Set the bias of the untrained head so that the mean prediction is the mean label."""
-        given = ~np.isnan(labels)
-        if not given.any():
-            return
-        goal = float(labels[given].mean())
-        if not self.rating:
-            least = 0.5 / int(given.sum())  # finite where all labels are alike
-            share = min(max(goal, least), 1 - least)
-            goal = math.log(share / (1 - share))
         with torch.no_grad():
-            self.head.bias += goal - float(logits[given].mean())
+            self.head.bias += calibrated_bias(logits, labels, rating=self.rating)
 
 
-def _means(
-    states: torch.Tensor, segments: torch.Tensor, size: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean state of the history (B, D) and of each candidate (B, C, D); 0 where it has no token."""
-    n, _, width = states.shape
-    slots = size + 2  # padding, history, candidates
-    row = torch.arange(n, device=segments.device)[:, None] * slots
-    slot = (row + segments - PADDING).reshape(-1)  # (B * T,)
-    total = states.new_zeros(n * slots, width).index_add(0, slot, states.reshape(-1, width))
-    count = states.new_zeros(n * slots).index_add(
-        0, slot, torch.ones_like(states[..., 0]).reshape(-1)
-    )
-    mean = (total / count.clamp(min=1.0)[:, None]).view(n, slots, width)
-    return mean[:, 1], mean[:, 2:]
+def calibrated_bias(
+    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.float32], *, rating: bool
+) -> float:
+    """What to add to ``logits`` so that their mean says the mean of the ``labels`` (NaN = none)."""
+    given = ~np.isnan(labels)
+    if not given.any():
+        return 0.0
+    goal = float(labels[given].mean())
+    if not rating:
+        least = 0.5 / int(given.sum())  # finite where all labels are alike
+        share = min(max(goal, least), 1 - least)
+        goal = math.log(share / (1 - share))
+    return goal - float(logits[given].mean())
 
 
-def _on_sphere(x: torch.Tensor) -> torch.Tensor:
+def first_slope(*, rating: bool) -> float:
+    """What an untrained head multiplies a cosine by."""
+    return _RATING_SLOPE if rating else _CTR_SLOPE
+
+
+def label_loss(logits: torch.Tensor, labels: torch.Tensor, *, rating: bool) -> torch.Tensor:
+    """Mean squared error or binary cross-entropy of ``logits`` over ``labels`` that are not NaN."""
+    given = ~torch.isnan(labels)
+    x, y = logits[given], labels[given]
+    if rating:
+        return nn.functional.mse_loss(x, y)
+    return nn.functional.binary_cross_entropy_with_logits(x, y)
+
+
+def on_sphere(x: torch.Tensor) -> torch.Tensor:
+    """``x`` (..., D) with the length ``sqrt(D)``."""
     return nn.functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5
+
+
+def matrix_weights(encoder: nn.Module) -> int:
+    """Numbers in the linear layers of ``encoder``, without its pooler."""
+    return sum(
+        part.weight.numel()
+        for name, part in encoder.named_modules()
+        if isinstance(part, nn.Linear) and "pooler" not in name
+    )
 
 
 def check_encoder(encoder: Any, name: str, *, longest: int) -> None:
@@ -191,7 +296,10 @@ def check_encoder(encoder: Any, name: str, *, longest: int) -> None:
             another in spite of the mask (tried on a sequence of three tokens).
     """
     who = f"bert base_model {name!r}"
-    wanted = "an encoder that takes position_ids and a 4D attention mask (BERT, MiniLM, RoBERTa)"
+    wanted = (
+        "an encoder that takes position_ids and follows transformers' attention interface "
+        "(BERT, MiniLM, RoBERTa)"
+    )
     kind, advice = type(encoder).__name__, "choose another base_model"
     if "position_ids" not in inspect.signature(encoder.forward).parameters:
         raise ConfigError(explain(who, wanted, kind, advice))
@@ -206,10 +314,14 @@ def check_encoder(encoder: Any, name: str, *, longest: int) -> None:
                 "lower them",
             )
         )
-    alone, beside = make_batch([[1]], [[[2]]], 0), make_batch([[1]], [[[2], [3]]], 0)
+    tokens = np.array([1, 2, 3])
+    alone, beside = (
+        net.layout(tokens[:2], np.array([[1, 1]])),
+        net.layout(tokens, np.array([[1, 1, 1]])),
+    )
     try:
         with torch.inference_mode():
-            a, b = (net.encode(x.tokens, x.positions, x.segments)[0, :2] for x in (alone, beside))
+            a, b = (net.encode(flat)[:2] for flat in (alone, beside))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(explain(who, wanted, f"{kind}: {error}", advice)) from error
     if not torch.allclose(a, b, atol=1e-3):

@@ -1,9 +1,10 @@
-"""Scoring with the BERT ranker: which candidates share a sequence, which sequences share a pass."""
+"""Scoring in the shared mode: which candidates follow one history, which share a pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +12,19 @@ import torch
 
 from fusion.candidates import Candidates
 from fusion.queries import Queries
-from rankers.bert_model import Net, make_batch
+from fusion.work import count, timed
+from rankers.bert_model import Flat, Net
 from rankers.bert_text import Texts
 
-__all__ = ["Sequence", "passes", "plan", "score_rows"]
+__all__ = ["Encode", "Sequence", "passes", "plan", "read", "score_rows"]
+
+#: gives the states (T, D) float32 of the tokens of a pass
+Encode = Callable[[Flat], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """One packed sequence.
+    """A history and candidates that follow it.
 
     Attributes:
         query: whose history it begins with.
@@ -42,8 +47,7 @@ def plan(
     """
     histories = [texts.history(events) for events in queries.history]
     # (N,) tokens of each candidate with its two special tokens; 0 = no text
-    costs = texts.items.lengths[candidates.items]
-    costs = np.where(costs > 0, costs + 2, 0)
+    costs = texts.candidates.lengths[candidates.items]
     sequences = []
     for q, history in enumerate(histories):
         rows = np.arange(candidates.offsets[q], candidates.offsets[q + 1])
@@ -71,16 +75,41 @@ def _cut(
 
 
 def passes(sequences: list[Sequence], batch_tokens: int) -> Iterator[list[Sequence]]:
-    """Sequences of like length together, at most ``batch_tokens`` with padding (or just one)."""
+    """Sequences of like length together, at most ``batch_tokens`` tokens (or just one sequence)."""
     batch: list[Sequence] = []
+    used = 0
     for sequence in sorted(sequences, key=lambda s: -s.tokens):
-        # the first is the longest: all are padded to it
-        if batch and batch[0].tokens * (len(batch) + 1) > batch_tokens:
+        if batch and used + sequence.tokens > batch_tokens:
             yield batch
-            batch = []
+            batch, used = [], 0
         batch.append(sequence)
+        used += sequence.tokens
     if batch:
         yield batch
+
+
+def read(
+    net: Net,
+    texts: Texts,
+    histories: list[list[int]],
+    batch: list[Sequence],
+    items: npt.NDArray[np.int32],
+) -> Flat:
+    """The tokens of one pass over ``batch``, on the CPU.
+
+    Args:
+        histories: of each query, as `plan` gave them.
+        items: (N,) item_index of each row.
+    """
+    parts: list[npt.NDArray[np.integer[Any]]] = []
+    lengths = np.zeros((len(batch), 1 + max(len(s.rows) for s in batch)), np.int64)
+    for at, sequence in enumerate(batch):
+        history = np.asarray(histories[sequence.query], np.int32)
+        candidates = texts.candidates.take(items[sequence.rows])
+        parts += [history, candidates.values]
+        lengths[at, 0] = len(history)
+        lengths[at, 1 : 1 + len(sequence.rows)] = candidates.lengths
+    return net.layout(np.concatenate(parts), lengths)
 
 
 def score_rows(
@@ -91,29 +120,32 @@ def score_rows(
     *,
     max_tokens: int,
     batch_tokens: int,
+    encode: Encode | None = None,
 ) -> npt.NDArray[np.float32]:
     """(N,) float32 logits of every row; NaN without text or without history.
 
     A row's logit does not depend on the rows beside it, beyond rounding: of the sixth digit in
     float32, of the second in bfloat16.
+
+    Args:
+        encode: computes `Net.encode` in its stead, from what `Flat` holds.
     """
     out = np.full(len(candidates), np.nan, np.float32)
-    histories, sequences = plan(queries, candidates, texts, max_tokens)
+    with timed("tokenize"):
+        histories, sequences = plan(queries, candidates, texts, max_tokens)
     device = next(net.parameters()).device
-    items = candidates.items
+    found: list[tuple[list[Sequence], torch.Tensor]] = []
     with torch.inference_mode():
         for batch in passes(sequences, batch_tokens):
-            packed = make_batch(
-                [histories[s.query] for s in batch],
-                [[texts.candidate(item) for item in items[s.rows].tolist()] for s in batch],
-                texts.pad,
-            )
-            logits = net(
-                packed.tokens.to(device),
-                packed.positions.to(device),
-                packed.segments.to(device),
-                size=packed.size,
-            )["logits"]
-            for sequence, values in zip(batch, logits.float().cpu().numpy(), strict=True):
-                out[sequence.rows] = values[: len(sequence.rows)]
+            with timed("tokenize"):
+                flat = read(net, texts, histories, batch, candidates.items)
+            with timed("forward"):
+                states = None if encode is None else encode(flat)
+                found.append((batch, net.logits(flat.to(device), states)))
+            count(**net.cost(flat))
+        with timed("forward"):  # one copy back for all passes: a GPU waits here and nowhere else
+            values = [logits.float().cpu().numpy() for _, logits in found]
+    for (batch, _), logits in zip(found, values, strict=True):
+        for sequence, row in zip(batch, logits, strict=True):
+            out[sequence.rows] = row[: len(sequence.rows)]
     return out

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fusion.artifacts import read_arrays, write_arrays
 from fusion.errors import ConfigError, explain
-from fusion.ragged import Ragged
+from fusion.ragged import Ragged, spans
 
-__all__ = ["Texts", "tokenize"]
+__all__ = ["Texts", "load_tokens", "save_tokens", "tokenize", "tokens_key"]
 
 _BATCH = 4096  # texts handed to the tokenizer at once
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Texts:
     """The catalogue in the encoder's tokens.
 
@@ -29,6 +34,7 @@ class Texts:
         pad: padding token.
         history_events: how many of the newest events with text the history shows.
         history_tokens: how many tokens it may have, its two special tokens not counted.
+        middle: how many ``end`` tokens stand between the two texts of a pair (RoBERTa has two).
     """
 
     items: Ragged
@@ -37,15 +43,42 @@ class Texts:
     pad: int
     history_events: int
     history_tokens: int
+    middle: int = 1
 
-    @property
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(I,) int64: tokens of each item's text."""
+        return self.items.lengths
+
+    @cached_property
     def known(self) -> npt.NDArray[np.bool_]:
         """(I,) bool: the items that have text."""
-        return self.items.lengths > 0
+        return self.lengths > 0
+
+    @cached_property
+    def candidates(self) -> Ragged:
+        """``I`` lists ``[CLS] item text [SEP]``; empty where the item has no text."""
+        lengths = np.where(self.known, self.lengths + 2, 0)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        values = np.full(int(offsets[-1]), self.end, np.int32)
+        values[offsets[:-1][self.known]] = self.start
+        values[spans(offsets[:-1] + 1, self.lengths)] = self.items.values
+        return Ragged(offsets, values)
 
     def candidate(self, item: int) -> list[int]:
         """``[CLS] item text [SEP]``: a candidate is opened like a text of its own."""
-        return [self.start, *self.items[item].tolist(), self.end]
+        tokens: list[int] = self.candidates[item].tolist()
+        return tokens
+
+    def shown(self, events: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Tokens of the history's text alone, see `history`; (0,) where no event has text."""
+        events = events[self.known[events]][-self.history_events :]
+        if not len(events):
+            return np.empty(0, np.int32)
+        used = np.cumsum(self.lengths[events][::-1])  # from the newest on
+        n = max(1, int(np.searchsorted(used, self.history_tokens, side="right")))
+        # more than the limit only where the newest alone is
+        return self.items.take(events[-n:]).values[: self.history_tokens]
 
     def history(self, events: npt.NDArray[np.int32]) -> list[int]:
         """``[CLS] oldest ... newest [SEP]`` of item_index ``events``, the oldest first.
@@ -54,12 +87,7 @@ class Texts:
         oldest are left out until the rest fits ``history_tokens``; the newest event always stays,
         cut if it must be. Empty where no event has text.
         """
-        shown: list[int] = []
-        for item in events[self.known[events]][::-1][: self.history_events]:
-            tokens = self.items[item].tolist()
-            if shown and len(shown) + len(tokens) > self.history_tokens:
-                break
-            shown = tokens[: self.history_tokens] + shown
+        shown = self.shown(events).tolist()
         return [self.start, *shown, self.end] if shown else []
 
 
@@ -70,6 +98,7 @@ def tokenize(
     item_tokens: int,
     history_events: int,
     history_tokens: int,
+    items: Ragged | None = None,
 ) -> Texts:
     """Every text's first ``item_tokens`` token ids.
 
@@ -79,6 +108,7 @@ def tokenize(
         item_tokens: of each text at most.
         history_events: see `Texts`.
         history_tokens: see `Texts`.
+        items: the token ids, where they are known already; see `load_tokens`.
 
     Raises:
         ConfigError: the tokenizer has no pair of tokens that open and close a text.
@@ -96,6 +126,54 @@ def tokenize(
                 "choose an encoder such as BERT, MiniLM or RoBERTa",
             )
         )
+    pad = tokenizer.pad_token_id
+    return Texts(
+        _token_ids(tokenizer, texts, item_tokens) if items is None else items,
+        start,
+        end,
+        end if pad is None else pad,
+        history_events,
+        history_tokens,
+        max(1, tokenizer.num_special_tokens_to_add(pair=True) - 2),
+    )
+
+
+def tokens_key(tokenizer: Any, texts: Sequence[str], item_tokens: int) -> str:
+    """A hash of all that decides the token ids of ``texts``: same key, same ids."""
+    digest = sha256()
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = {"vocab": tokenizer.get_vocab()} if backend is None else json.loads(backend.to_str())
+    # what the last call asked for, not what the tokenizer is
+    rules = {k: v for k, v in rules.items() if k not in ("truncation", "padding")}
+    for part in (json.dumps(rules, sort_keys=True), str(item_tokens), *texts):
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def save_tokens(path: Path, texts: Texts, key: str) -> None:
+    """Write the catalogue's token ids, and the ``key`` of what they were made of."""
+    named = np.frombuffer(key.encode(), np.uint8)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "offsets": texts.items.offsets,
+        "values": texts.items.values,
+        "key": named,
+    }
+    write_arrays(path, arrays)
+
+
+def load_tokens(path: Path, key: str) -> Ragged | None:
+    """What `save_tokens` wrote under the same ``key``; ``None`` where it is not there."""
+    if not path.is_file():
+        return None
+    arrays = read_arrays(path)
+    if arrays["key"].tobytes().decode() != key:
+        return None
+    return Ragged(arrays["offsets"], arrays["values"])
+
+
+def _token_ids(tokenizer: Any, texts: Sequence[str], item_tokens: int) -> Ragged:
     lists: list[list[int]] = []
     for at in range(0, len(texts), _BATCH):
         batch = tokenizer(
@@ -106,7 +184,6 @@ def tokenize(
             return_attention_mask=False,
         )
         lists += batch["input_ids"]
-    pad = tokenizer.pad_token_id
-    return Texts(
-        Ragged.of(lists), start, end, end if pad is None else pad, history_events, history_tokens
-    )
+    if getattr(tokenizer, "backend_tokenizer", None) is not None:
+        tokenizer.backend_tokenizer.no_truncation()  # else the limit is saved with it
+    return Ragged.of(lists)

@@ -29,7 +29,7 @@ from transformers import (
 
 from fusion.data.dataset import Dataset
 from fusion.protocols import FitContext
-from rankers.bert_batches import Numbers, by_length, collator, draw_examples, either
+from rankers.bert_batches import Numbers, by_length, collator, draw_examples, either, pair_collator
 from rankers.bert_config import Config
 from rankers.bert_examples import split_events
 from rankers.bert_model import Net
@@ -85,7 +85,8 @@ def train(
         return {"steps": 0.0}
     training, validation = draw_examples(events, data, texts, config, rng, steps)
     training = by_length(training, events, texts, config.batch_size, rng)
-    collate = collator(training, events, texts)
+    collators = pair_collator if config.mode == "cross" else collator
+    collate = collators(training, events, texts)
     seed = int(rng.integers(2**31))
     with ExitStack() as stack:
         stack.enter_context(_own_randomness(seed))
@@ -118,7 +119,7 @@ def train(
             ),
             train_dataset=Numbers(len(training)),
             eval_dataset=Numbers(len(validation), offset=len(training)),
-            data_collator=either(collate, collator(validation, events, texts), len(training)),
+            data_collator=either(collate, collators(validation, events, texts), len(training)),
             compute_metrics=_squared_error if rating else _ndcg,
             optimizers=(optimizer, get_linear_schedule_with_warmup(optimizer, warmup, steps)),
             callbacks=[watch],
@@ -187,10 +188,11 @@ def _calibrate(net: Net, batch: dict[str, torch.Tensor]) -> None:
 
 def _open(net: Net, config: Config) -> None:
     """Choose what is trained."""
+    own = net.own_parts()
     net.requires_grad_(config.tune == "full")
     if config.tune == "full":
         for name, parameter in net.encoder.named_parameters():
-            if "pooler" in name:  # not used, so without a gradient
+            if "pooler" in name and config.mode != "cross":  # not used, so without a gradient
                 parameter.requires_grad_(False)
         net.encoder.get_input_embeddings().requires_grad_(not config.freeze_embeddings)
     elif config.tune == "lora":
@@ -201,13 +203,14 @@ def _open(net: Net, config: Config) -> None:
             lora_alpha=config.lora_alpha,
             lora_dropout=config.dropout,
             target_modules="all-linear",
-            exclude_modules=r".*pooler.*",
+            exclude_modules=r".*(pooler|classifier).*",
         )
         with warnings.catch_warnings():
             # peft asks transformers by a name that transformers is about to give up
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
             net.encoder = get_peft_model(net.encoder, adapters)
-    net.head.requires_grad_(True)
+    for part in own:
+        part.requires_grad_(True)
 
 
 def _close(net: Net, config: Config) -> None:
@@ -223,7 +226,8 @@ def _groups(net: Net, config: Config) -> list[dict[str, Any]]:
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
         if parameter.requires_grad:
-            rate = config.head_learning_rate if name.startswith("head.") else config.learning_rate
+            is_head = name.startswith("head.") or "classifier." in name
+            rate = config.head_learning_rate if is_head else config.learning_rate
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from tiny_data import tiny_frames
 
@@ -91,7 +93,18 @@ def test_version(run: Callable[..., Done]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "fit", "recommend", "evaluate", "compare", "explain-config", "schema", "doctor"],
+    [
+        "",
+        "fit",
+        "recommend",
+        "profile",
+        "distill",
+        "evaluate",
+        "compare",
+        "explain-config",
+        "schema",
+        "doctor",
+    ],
 )
 def test_help(run: Callable[..., Done], command: str) -> None:
     done = run(*filter(None, [command]), "--help")
@@ -162,6 +175,16 @@ def test_colour_only_for_a_terminal(folder: Path) -> None:
         (["recommend", "{folder}", "--user", "u1", "--item", "i1"], "got neither or both"),
         (["recommend", "{folder}/nothing", "--user", "u1"], "the folder of a saved engine"),
         (["recommend", "{folder}", "--user", "u1"], "manifest.json"),
+        (["recommend", "{folder}", "--all"], "--all and --out together, got one of them alone"),
+        (["recommend", "{folder}", "--out", "x.parquet"], "--all and --out together"),
+        (["recommend", "{folder}", "--all", "--out", "x.parquet", "--user", "u1"], "--user"),
+        (
+            ["recommend", "{folder}", "--all", "--out", "x.parquet", "--explain"],
+            "neither --explain",
+        ),
+        (["recommend", "{folder}", "--all", "--out", "x.csv"], "ends in .parquet"),
+        (["profile", "{folder}/nothing"], "the folder of a saved engine"),
+        (["profile", "{folder}", "--plot", "x.pdf"], "a file ending in .png or .svg"),
         (["compare", "{folder}/no.json"], "No such file"),
         (["compare", "{folder}/items.csv"], "no JSON"),
         (["fit", "{folder}/engine.yaml", "--out", "{folder}"], "an empty folder or a saved engine"),
@@ -240,6 +263,47 @@ def test_recommendations_as_a_table(run: Callable[..., Done], fitted: Path) -> N
     explained = run("recommend", fitted, "--user", "u1", "-k", 3, "--explain")
     for name in ("ease", "item_knn", "popularity"):
         assert name in explained.out
+
+
+def test_explain_shows_where_the_time_went(run: Callable[..., Done], fitted: Path) -> None:
+    shown = run("recommend", fitted, "--user", "u1", "--explain").out
+    for stage in ("prepare", "retrieve item_knn", "score ease", "fuse", "rules", "present"):
+        assert stage in shown
+    told = run("recommend", fitted, "--user", "u1", "--explain", "--json").json
+    assert told["profile"]["stages"][0]["stage"] == "prepare"
+
+
+def test_recommend_to_everybody(run: Callable[..., Done], fitted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "recs.parquet"
+    done = run("recommend", fitted, "--all", "--out", out, "-k", 3, "--batch", 7, "--json")
+    assert done.code == 0, done.err
+    assert (done.json["users"], done.json["rows"], done.json["path"]) == (40, 120, str(out))
+    table = pyarrow.parquet.read_table(out)
+    assert table.column_names == ["user_id", "item_id", "score", "rank"]
+    one = run("recommend", fitted, "--user", "u7", "-k", 3, "--json").json
+    of_u7 = table.filter(pa.compute.equal(table["user_id"], "u7"))
+    assert of_u7["item_id"].to_pylist() == [item["item_id"] for item in one]
+    again = run("recommend", fitted, "--all", "--out", out, "-q")
+    assert (again.code, again.err) == (0, "")
+    assert "40" in again.out
+
+
+def test_profile(run: Callable[..., Done], fitted: Path, tmp_path: Path) -> None:
+    out, plot = tmp_path / "deep" / "profile.json", tmp_path / "profile.svg"
+    asked = ("--users", 6, "--repeat", 2, "-k", 3)
+    done = run("profile", fitted, *asked, "--json", out, "--plot", plot, "-q")
+    assert (done.code, done.err) == (0, "")
+    for text in ("retrieve ease", "fuse", "p99 ms", "12 requests of 6 users, k=3"):
+        assert text in done.out
+    told = json.loads(out.read_text("utf-8"))
+    assert (told["requests"], told["users"], told["k"]) == (12, 6, 3)
+    assert "<svg" in plot.read_text("utf-8")
+    printed = run("profile", fitted, "--users", 2, "--deadline-ms", 60_000, "--json", "-", "-q")
+    assert printed.json["deadline_ms"] == 60_000
+    assert printed.json["incomplete"] == 0
+    nowhere = run("profile", fitted, "--users", 1, "--json", out / "x", "-q")
+    assert nowhere.code == 2
+    assert "a file that can be written" in nowhere.err
 
 
 def test_a_damaged_engine_is_an_error(run: Callable[..., Done], fitted: Path) -> None:

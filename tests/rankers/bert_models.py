@@ -14,19 +14,25 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
 def tokenizer() -> Any:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     words = [*SPECIAL, *WORDS, *map(str, range(40))]
     level = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
     level.normalizer = normalizers.Lowercase()
     level.pre_tokenizer = pre_tokenizers.Whitespace()
+    level.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=level,
         pad_token="[PAD]",
         unk_token="[UNK]",
         cls_token="[CLS]",
         sep_token="[SEP]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
 
 
@@ -45,6 +51,18 @@ def encoder(kind: str = "bert", *, seed: int = 0, **options: Any) -> Any:
             return hf.DistilBertModel(hf.DistilBertConfig(vocab_size=64, dim=32, n_heads=2)).eval()
         # pad_token_id 0 gives RoBERTa positions from 1
         return hf.AutoModel.from_config(config[kind](**size, pad_token_id=0, **options)).eval()
+
+
+def classifier(kind: str = "bert", *, seed: int = 0) -> Any:
+    """The same with a head of one label that no training has seen."""
+    import torch
+    import transformers as hf
+
+    config = encoder(kind).config
+    config.num_labels = 1
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return hf.AutoModelForSequenceClassification.from_config(config).eval()
 
 
 def save_model(folder: Path, **options: Any) -> Path:

@@ -269,3 +269,51 @@ def test_equal_ratings_everywhere(make, tiny: Dataset) -> None:
 def test_not_fitted(make, tmp_path: Path) -> None:
     with pytest.raises(NotFittedError):
         make().save(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["shared", "cross", "late"])
+def test_loading_does_not_tokenize_again(
+    make, tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    import rankers.bert_text as bert_text
+
+    model = make(mode=mode, max_steps=0)
+    model.fit(tiny, FitContext())
+    model.save(tmp_path)
+
+    def refuse(*args: Any) -> Any:
+        raise AssertionError("tokenised again")
+
+    monkeypatch.setattr(bert_text, "_token_ids", refuse)
+    loaded = make(mode=mode, max_steps=0)
+    loaded.load(tmp_path, tiny)
+    np.testing.assert_allclose(ask(loaded, tiny), ask(model, tiny), atol=1e-5)
+    with pytest.raises(AssertionError, match="tokenised again"):
+        make(mode=mode, max_steps=0, item_tokens=7).load(tmp_path, tiny)
+
+
+def test_vectors_of_other_texts_are_made_anew(make, tiny: Dataset, tmp_path: Path) -> None:
+    model = make(mode="late", max_steps=0)
+    model.fit(tiny, FitContext())
+    model.save(tmp_path)
+    shorter = make(mode="late", max_steps=0, item_tokens=3)
+    shorter.load(tmp_path, tiny)
+    fitted = make(mode="late", max_steps=0, item_tokens=3)
+    fitted.fit(tiny, FitContext())
+    np.testing.assert_allclose(ask(shorter, tiny), ask(fitted, tiny), atol=1e-5)
+
+
+def test_the_peak_is_that_of_the_precision(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rankers.device as device
+
+    monkeypatch.setattr(device, "measured_peak", lambda where, dtype: (where, dtype))
+    where = device.best_device().type
+    assert make().peak_rate() == (where, "float32")
+    assert make(dtype="bfloat16").peak_rate() == (where, "bfloat16")
+
+
+@pytest.mark.parametrize("mode", ["cross", "late"])
+def test_other_modes_learn_what_comes_next(make, mode: str) -> None:
+    model = make(mode=mode, max_steps=60, batch_size=8, evaluate_every=20, learning_rate=2e-3)
+    model.fit(pairs(), FitContext(seed=0))
+    assert model.report["validation"] > model.report["untrained"] + 0.15

@@ -15,6 +15,7 @@ class BertContract(RankerContract):
     tolerance = 1e-4
     head: str
     tune: str
+    mode = "shared"
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -28,6 +29,7 @@ class BertContract(RankerContract):
             "base_model": str(save_model(tmp_path_factory.mktemp("base"))),
             "head": cls.head,
             "tune": cls.tune,
+            "mode": cls.mode,
             "dtype": "float32",
             "item_tokens": 8,
             "history_tokens": 40,
@@ -45,3 +47,11 @@ class TestCtr(BertContract):
 
 class TestRating(BertContract):
     head, tune = "rating", "lora"
+
+
+class TestLate(BertContract):
+    head, tune, mode = "ctr", "full", "late"
+
+
+class TestCross(BertContract):
+    head, tune, mode = "rating", "lora", "cross"

@@ -54,8 +54,9 @@ def test_a_candidate_reads_the_history_unless_the_bias_forbids_it() -> None:
         states = []
         for history in (HISTORIES[:1], other):
             batch = make_batch(history, CANDIDATES[:1], 0)
+            flat = model.flatten(batch.tokens, batch.positions, batch.segments, batch.size)
             with torch.inference_mode():
-                states.append(model.encode(batch.tokens, batch.positions, batch.segments)[0, 5:])
+                states.append(model.encode(flat)[5:])
         assert torch.allclose(*states, atol=1e-5) is not reads
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,3 +42,21 @@ def test_a_short_training_beats_the_pretrained_ranking() -> None:
     model = Bert({**small, "validation_users": 30, "learning_rate": 2e-4})
     model.fit(pairs(), FitContext(seed=0))
     assert model.report["validation"] > model.report["untrained"] + 0.2
+
+
+def test_cross_scores_are_those_of_a_cross_encoder(tiny: Dataset, tmp_path: Path) -> None:
+    from sentence_transformers import CrossEncoder
+
+    config = {"mode": "cross", "max_steps": 0, "dtype": "float32", "history_events": 3}
+    model = Bert(config)
+    model.fit(tiny, FitContext(seed=1))
+    model.save(tmp_path)
+    queries, n = tiny.queries(np.array([0])), 6
+    items = np.arange(n, dtype=np.int32)
+    scores = model.score(queries, Candidates.bare(np.array([0, n]), items)).values
+    texts = tiny.catalog.texts  # short: nothing of them is cut
+    history = " ".join(texts[item] for item in queries.history[0][-3:])
+    expected = CrossEncoder(str(tmp_path / "cross_encoder"), device="cpu").predict(
+        [(history, texts[item]) for item in items]
+    )
+    np.testing.assert_allclose(scores, expected, atol=1e-4)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fusion import Candidates, Queries
 from fusion.ragged import Ragged
+from fusion.work import counting
 from rankers.bert_model import Net
 from rankers.bert_scoring import passes, plan, score_rows
 from rankers.bert_text import Texts
@@ -67,7 +68,7 @@ def test_every_row_that_can_be_read_is_in_one_pass(
     together = list(passes(sequences, batch_tokens))
     assert sorted(row for p in together for s in p for row in s.rows.tolist()) == expected
     for p in together:
-        assert max(s.tokens for s in p) * len(p) <= batch_tokens or len(p) == 1
+        assert sum(s.tokens for s in p) <= batch_tokens or len(p) == 1
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +87,19 @@ def test_neither_the_limits_nor_the_neighbours_change_a_score(net: Net) -> None:
     for other in scores[1:]:
         np.testing.assert_allclose(other, scores[0], rtol=1e-5, atol=1e-5)
     assert np.nanstd(scores[0]) > 1e-3
+
+
+def test_the_work_is_that_of_the_tokens_and_of_the_pairs_in_blocks(net: Net) -> None:
+    queries, candidates = case([[1, 2]], [[1, 2, 0, 3]])
+    with counting() as work:
+        score_rows(net, TEXTS, queries, candidates, max_tokens=100, batch_tokens=100)
+    # history 3 + 2 specials; candidates of 3, 4 and 5 tokens with theirs, padded to 5 in attention
+    tokens = 5 + 3 + 4 + 5
+    pairs = 5 * 5 + 3 * 5 * (5 + 5)
+    matrices = 2 * (4 * 32 * 32 + 2 * 32 * 64)
+    assert work.counts == {
+        "tokens": tokens,
+        "passes": 1,
+        "flops": 2 * tokens * matrices + 2 * 4 * pairs * 32,
+    }
+    assert {"tokenize", "forward"} <= work.seconds.keys()

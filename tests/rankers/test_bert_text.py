@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from bert_models import tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fusion.errors import ConfigError
 from fusion.ragged import Ragged
-from rankers.bert_text import Texts, tokenize
+from rankers.bert_text import Texts, load_tokens, save_tokens, tokenize, tokens_key
 
 CLS, SEP = 101, 102
 
@@ -73,3 +77,54 @@ def test_a_tokenizer_without_opening_and_closing_tokens_is_refused() -> None:
     words.cls_token = words.sep_token = None
     with pytest.raises(ConfigError, match="CLS"):
         tokenize(words, ["war"], item_tokens=4, history_events=1, history_tokens=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=6), st.integers(1, 4), st.integers(1, 9))
+def test_a_history_equals_one_that_is_made_event_by_event(
+    events: list[int], most: int, room: int
+) -> None:
+    shown = texts(history_events=most, history_tokens=room)
+    expected: list[int] = []
+    for item in [e for e in events if shown.known[e]][::-1][:most]:
+        tokens = shown.items[item].tolist()
+        if expected and len(expected) + len(tokens) > room:
+            break
+        expected = tokens[:room] + expected
+    assert history(shown, *events) == ([CLS, *expected, SEP] if expected else [])
+
+
+def test_candidates_are_framed_once() -> None:
+    assert [row.tolist() for row in texts().candidates] == [
+        [CLS, 10, 11, SEP],
+        [],
+        [CLS, 20, SEP],
+        [CLS, 30, 31, 32, SEP],
+    ]
+
+
+def test_stored_tokens_are_those_of_the_same_texts_and_settings(tmp_path: Path) -> None:
+    words, path = tokenizer(), tmp_path / "tokens.safetensors"
+    key = tokens_key(words, ["war", "crime"], 4)
+    assert load_tokens(path, key) is None
+    save_tokens(path, texts(), key)
+    stored = load_tokens(path, key)
+    assert stored is not None
+    assert [row.tolist() for row in stored] == [row.tolist() for row in texts().items]
+    words(["war"], truncation=True, max_length=1)  # what it was last asked for changes nothing
+    assert tokens_key(words, ["war", "crime"], 4) == key
+    other = tokenizer()
+    other.add_tokens(["robot"])
+    for changed in (
+        tokens_key(words, ["war", "crime "], 4),
+        tokens_key(words, ["warcrime", ""], 4),
+        tokens_key(words, ["war", "crime"], 5),
+        tokens_key(other, ["war", "crime"], 4),
+    ):
+        assert load_tokens(path, changed) is None
+
+
+def test_tokenizing_leaves_no_limit_in_the_tokenizer() -> None:
+    words = tokenizer()
+    tokenize(words, ["war 1 2 3"], item_tokens=2, history_events=1, history_tokens=4)
+    assert words.backend_tokenizer.truncation is None
