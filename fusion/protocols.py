@@ -167,6 +167,12 @@ class Model(Component, ABC):
     def load(self, folder: Path, data: Dataset) -> None:
         """Read what `save` wrote; ``data`` is the data set the model was fitted on."""
 
+    def warm_up(self, *, progress: bool = False) -> None:
+        """Do now what the first requests would have to wait for; nothing by default.
+
+        It changes no score. What it computes of the catalogue is saved with the model.
+        """
+
     def peak_rate(self) -> float | None:
         """Floating-point operations a second that the hardware reaches in this model's precision.
 

@@ -143,6 +143,12 @@ class Bert(Ranker):
         # vectors of other texts are made anew
         self._vectors = folder / "item_vectors.f16" if cached else None
 
+    def warm_up(self, *, progress: bool = False) -> None:
+        """Make the copy that scores: in its precision, converted, with the items' vectors."""
+        if self._net is None:
+            raise self.not_fitted()
+        self._scorer(progress=progress)
+
     def peak_rate(self) -> float | None:
         """Operations a second of a large matrix product in this model's precision."""
         from rankers.device import best_device, measured_peak, working_dtype

@@ -27,8 +27,14 @@ from fusion.protocols import FitContext
 from rankers.bert_batches import Numbers, either
 from rankers.bert_distill_lists import collator, draw_lists, in_batches, listwise_kl, usable
 from rankers.bert_model import Net
+from rankers.bert_recipe import (
+    freeze,
+    own_randomness,
+    parameter_groups,
+    training_arguments,
+    unfreeze,
+)
 from rankers.bert_text import Texts
-from rankers.bert_training import _arguments, _close, _groups, _open, _own_randomness
 from rankers.bert_watch import Watch, last_checkpoint
 from rankers.device import quiet
 
@@ -81,9 +87,9 @@ def teach(
     seed = int(rng.integers(2**31))
     taught = _Taught(net, config.temperature)
     with ExitStack() as stack:
-        stack.enter_context(_own_randomness(seed))
+        stack.enter_context(own_randomness(seed))
         stack.enter_context(quiet(not context.progress))
-        _open(net, config)
+        unfreeze(net, config)
         keep = context.workdir is not None
         if context.workdir is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -97,11 +103,11 @@ def teach(
         if checkpoint is not None:
             log.info("bert: going on from %s", checkpoint)
             watch.read(checkpoint)
-        optimizer = torch.optim.AdamW(_groups(net, config))
+        optimizer = torch.optim.AdamW(parameter_groups(net, config))
         warmup = math.ceil(config.warmup * steps)
         trainer = Trainer(
             model=taught,
-            args=_arguments(
+            args=training_arguments(
                 config,
                 folder,
                 steps,
@@ -126,7 +132,7 @@ def teach(
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         net.to("cpu")
         watch.restore(taught)
-        _close(net, config)
+        freeze(net, config)
         if keep:
             shutil.rmtree(folder, ignore_errors=True)
     return {"steps": float(trainer.state.global_step), **watch.report()}

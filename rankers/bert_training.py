@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
-import random
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -22,9 +19,7 @@ from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
-    TrainingArguments,
     get_linear_schedule_with_warmup,
-    set_seed,
 )
 
 from fusion.data.dataset import Dataset
@@ -33,9 +28,16 @@ from rankers.bert_batches import Numbers, by_length, collator, draw_examples, ei
 from rankers.bert_config import Config
 from rankers.bert_examples import split_events
 from rankers.bert_model import Net
+from rankers.bert_recipe import (
+    freeze,
+    own_randomness,
+    parameter_groups,
+    training_arguments,
+    unfreeze,
+)
 from rankers.bert_text import Texts
 from rankers.bert_watch import Watch, last_checkpoint
-from rankers.device import quiet, working_dtype
+from rankers.device import quiet
 
 __all__ = ["train"]
 
@@ -89,11 +91,11 @@ def train(
     collate = collators(training, events, texts)
     seed = int(rng.integers(2**31))
     with ExitStack() as stack:
-        stack.enter_context(_own_randomness(seed))
+        stack.enter_context(own_randomness(seed))
         stack.enter_context(quiet(not context.progress))
         if phase == "fit":
             _calibrate(net, collate(range(min(_CALIBRATION, len(training)))))
-        _open(net, config)
+        unfreeze(net, config)
         if context.workdir is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
@@ -104,11 +106,11 @@ def train(
         if checkpoint is not None:
             log.info("bert: going on from %s", checkpoint)
             watch.read(checkpoint)
-        optimizer = torch.optim.AdamW(_groups(net, config))
+        optimizer = torch.optim.AdamW(parameter_groups(net, config))
         warmup = math.ceil(config.warmup * steps)
         trainer = Trainer(
             model=net,
-            args=_arguments(
+            args=training_arguments(
                 config,
                 folder,
                 steps,
@@ -129,41 +131,10 @@ def train(
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         net.to("cpu")
         watch.restore(net)
-        _close(net, config)
+        freeze(net, config)
         if context.workdir is not None:
             shutil.rmtree(folder, ignore_errors=True)
     return {"steps": float(trainer.state.global_step), **watch.report()}
-
-
-def _arguments(
-    config: Config, folder: Path, steps: int, seed: int, *, keep: bool, validate: bool, start: bool
-) -> Any:
-    cpu = not torch.cuda.is_available()
-    every = min(config.evaluate_every, steps)
-    # a validation example has several times the candidates of a training example
-    smaller = math.ceil((1 + config.validation_candidates) / (1 + config.negatives))
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=max(1, config.batch_size // smaller),
-        use_cpu=cpu,
-        bf16=working_dtype(config.dtype) == torch.bfloat16,
-        eval_strategy="steps" if validate else "no",
-        eval_steps=every,
-        eval_on_start=validate and start,
-        save_strategy="steps" if keep else "no",
-        save_steps=every,
-        save_total_limit=2,
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        seed=seed,
-        dataloader_pin_memory=not cpu,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        train_sampling_strategy="sequential",
-    )
 
 
 def _ndcg(prediction: Any) -> dict[str, float]:
@@ -184,63 +155,3 @@ def _calibrate(net: Net, batch: dict[str, torch.Tensor]) -> None:
     with torch.inference_mode():
         logits = net(**batch)["logits"]
     net.calibrate(logits.numpy(), batch["labels"].numpy())
-
-
-def _open(net: Net, config: Config) -> None:
-    """Choose what is trained."""
-    own = net.own_parts()
-    net.requires_grad_(config.tune == "full")
-    if config.tune == "full":
-        for name, parameter in net.encoder.named_parameters():
-            if "pooler" in name and config.mode != "cross":  # not used, so without a gradient
-                parameter.requires_grad_(False)
-        net.encoder.get_input_embeddings().requires_grad_(not config.freeze_embeddings)
-    elif config.tune == "lora":
-        from peft import LoraConfig, get_peft_model
-
-        adapters = LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=config.lora_alpha,
-            lora_dropout=config.dropout,
-            target_modules="all-linear",
-            exclude_modules=r".*(pooler|classifier).*",
-        )
-        with warnings.catch_warnings():
-            # peft asks transformers by a name that transformers is about to give up
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-            net.encoder = get_peft_model(net.encoder, adapters)
-    for part in own:
-        part.requires_grad_(True)
-
-
-def _close(net: Net, config: Config) -> None:
-    """A plain encoder again, at rest."""
-    if config.tune == "lora":
-        net.encoder = net.encoder.merge_and_unload()
-    net.requires_grad_(False)
-    net.eval()
-
-
-def _groups(net: Net, config: Config) -> list[dict[str, Any]]:
-    """AdamW's groups: the head has a rate of its own, vectors (biases, norms) have no decay."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
-        if parameter.requires_grad:
-            is_head = name.startswith("head.") or "classifier." in name
-            rate = config.head_learning_rate if is_head else config.learning_rate
-            decay = config.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    return [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """Seed the global generators that Trainer and dropout use, and give them back untouched."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        set_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002

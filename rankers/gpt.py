@@ -28,6 +28,7 @@ from fusion.artifacts import read_arrays, read_json, write_arrays, write_json
 from fusion.candidates import Candidates, Scores
 from fusion.data.dataset import Dataset
 from fusion.errors import ArtifactError, ConfigError, explain
+from fusion.progress import track
 from fusion.protocols import FitContext, Ranker
 from fusion.queries import Queries
 from fusion.work import timed
@@ -41,10 +42,13 @@ from rankers.gpt_quantize import quantized
 from rankers.gpt_reader import Reader
 from rankers.gpt_scoring import likelihoods, yes_no
 from rankers.gpt_training import adapter_of, merged, train, with_lora
+from rankers.gpt_tree import sorted_by_tokens
 
 __all__ = ["Gpt"]
 
 log = logging.getLogger(__name__)
+#: items that `warm_up` reads between two movements of its bar
+_WARM_UP = 256
 #: what a base model's folder is made of; nothing that would have to be unpickled
 _BASE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
@@ -155,6 +159,18 @@ class Gpt(Ranker):
         self._read_catalog(data)
         self._finish(None)
         self._unconditional = read_arrays(folder / "unconditional.safetensors")["mean"]
+
+    def warm_up(self, *, progress: bool = False) -> None:
+        """Ask what every item's text is worth without a history, which requests share."""
+        if self._reader is None:
+            raise self.not_fitted()
+        if self.config.score == "likelihood" and self.config.unconditional > 0:
+            items = np.flatnonzero(self._readable & np.isnan(self._unconditional))
+            # neighbours in the order of their tokens share the longest prefixes
+            items = items[sorted_by_tokens([self._prompts.items[i] for i in items.tolist()])]
+            parts = np.array_split(items, -(-len(items) // _WARM_UP)) if len(items) else []
+            for part in track(parts, f"{self.name}: items", total=len(parts), show=progress):
+                self._read_alone(self._reader, part, self._unconditional)
 
     def peak_rate(self) -> float:
         """As `Model.peak_rate`, of matrix products in the precision of the activations."""
@@ -318,11 +334,21 @@ class Gpt(Ranker):
         wanted = np.unique(np.concatenate(items))
         wanted = wanted[np.isnan(unconditional[wanted])]
         if len(wanted):
-            texts = [[prompts.items[i] for i in wanted.tolist()]]
-            (unconditional[wanted],) = likelihoods(
-                reader, [prompts.header], texts, longest=longest, budget=budget
-            )
+            self._read_alone(reader, wanted, unconditional)
         return [one - weight * unconditional[row] for one, row in zip(found, items, strict=True)]
+
+    def _read_alone(
+        self,
+        reader: Reader,
+        items: npt.NDArray[np.integer[Any]],
+        unconditional: npt.NDArray[np.float32],
+    ) -> None:
+        """Fill ``unconditional`` for ``items`` (not empty)."""
+        texts = [[self._prompts.items[i] for i in items.tolist()]]
+        longest, budget = self.config.longest_row, self.config.batch_tokens
+        (unconditional[items],) = likelihoods(
+            reader, [self._prompts.header], texts, longest=longest, budget=budget
+        )
 
 
 def _copy_base(source: Path, target: Path, *, weights: bool) -> None:

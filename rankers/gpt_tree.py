@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Block", "Layout", "Tree", "cut", "grow", "lay_out"]
+__all__ = ["Block", "Layout", "Tree", "cut", "grow", "lay_out", "sorted_by_tokens"]
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -78,6 +78,15 @@ def _sorted(candidates: Sequence[Ints], share: bool) -> tuple[Ints, Ints, Ints, 
     same = (matrix[1:] == matrix[:-1]) & (matrix[1:] >= 0)
     common[1:] = np.logical_and.accumulate(same, axis=1).sum(1)
     return order, lengths, matrix, common
+
+
+def sorted_by_tokens(candidates: Sequence[Ints]) -> Ints:
+    """(C,) the numbers of ``candidates`` so that those with a common prefix are neighbours.
+
+    >>> sorted_by_tokens([np.array([7, 1]), np.array([5]), np.array([7])]).tolist()
+    [1, 2, 0]
+    """
+    return _sorted(candidates, share=True)[0]
 
 
 def grow(candidates: Sequence[Ints], *, share: bool = True) -> Tree:

@@ -26,6 +26,12 @@ def fit(
     workdir: Annotated[
         Path | None, typer.Option(help="Keep checkpoints here, to go on after an interruption.")
     ] = None,
+    warm_up: Annotated[
+        bool,
+        typer.Option(
+            "--warm-up", help="Also compute what the first requests would otherwise wait for."
+        ),
+    ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -39,6 +45,8 @@ def fit(
 
     engine = Engine.from_config(described)
     engine.fit(data, workdir=workdir, progress=not quiet)
+    if warm_up:
+        engine.warm_up(progress=not quiet)
     engine.save(out)
     summary = {
         "engine": str(out),

@@ -18,6 +18,7 @@ from fusion.data.dataset import Dataset
 from fusion.errors import NotFittedError
 from fusion.errors import explain as message
 from fusion.pool import LivePool
+from fusion.progress import stage
 from fusion.protocols import FitContext, Labelled, Model, Strategy
 from fusion.queries import Queries
 from fusion.recommendation import Recommendations
@@ -91,6 +92,19 @@ class Service(ABC):
     def windows(self) -> tuple[Labelled, ...]:
         """The out-of-window scores that strategies learn from, the oldest window first."""
         return self._windows
+
+    def warm_up(self, *, progress: bool = False) -> None:
+        """Do now what the first requests would wait for: compile, convert, read the catalogue.
+
+        Scores stay the same. Call it before `Engine.save` to keep what a language model says of
+        each item alone, which takes it a pass over every item's text.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
+        for name, model in self._ready.by_name.items():
+            with stage(f"warm up {name}", show=progress), self._ready.workers.of(name).lock:
+                model.warm_up(progress=progress)
 
     @property
     def costs(self) -> Costs:

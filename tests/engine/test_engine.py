@@ -149,6 +149,22 @@ def test_nobody_asked_nothing_answered(engine: Engine) -> None:
     assert table.schema.field("rank").type == pa.int32()
 
 
+def test_warming_up_asks_every_model_and_changes_no_list(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [(rec.item_id, rec.score) for rec in engine.recommend("u1", k=5)]
+    warmed: list[str] = []
+    for name, model in engine.models.items():
+        monkeypatch.setattr(model, "warm_up", lambda name=name, progress=False: warmed.append(name))
+    engine.warm_up()
+    assert warmed == list(engine.models)
+    monkeypatch.undo()
+    engine.warm_up()
+    assert [(rec.item_id, rec.score) for rec in engine.recommend("u1", k=5)] == before
+    with pytest.raises(NotFittedError):
+        Engine.from_config(CLASSIC).warm_up()
+
+
 def test_asking_before_fit_is_an_error() -> None:
     with pytest.raises(NotFittedError, match="fit or load"):
         Engine.from_config(CLASSIC).recommend("u1")

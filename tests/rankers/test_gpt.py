@@ -351,3 +351,21 @@ def test_a_request_is_counted(folder: Path, tiny: Dataset) -> None:
     inner = {tuple(t[: i + 1].tolist()) for t in texts for i in range(len(t) - 1)}
     assert work.counts["tokens"] == 2 * len(inner)  # the histories are known, no prefix twice
     assert model.peak_rate() > 1e8
+
+
+def test_warming_up_does_what_requests_would_wait_for(folder: Path, tiny: Dataset) -> None:
+    cold, warm = make(folder, tune="none"), make(folder, tune="none")
+    for model in (cold, warm):
+        model.fit(tiny, FitContext())
+    warm.warm_up()
+    assert np.isfinite(warm._unconditional[warm._readable]).all()
+    with counting() as first:
+        values = column(warm, tiny)
+    with counting() as waited:
+        np.testing.assert_allclose(column(cold, tiny), values, atol=1e-5)
+    assert first.counts["tokens"] < waited.counts["tokens"]
+    with counting() as again:
+        warm.warm_up()
+    assert "tokens" not in again.counts
+    with pytest.raises(NotFittedError):
+        make(folder).warm_up()
