@@ -1,9 +1,9 @@
 """A process that fits an engine and answers when it is told to: one side of a comparison.
 
-It uses nothing but the interface that every version of this project has, so `serving.py` can start
-it on another checkout (``PYTHONPATH``) and let two versions take turns. Standard input: a line of
-JSON ``[user, ...]`` a turn. Standard output: a line of JSON with the users first, then for each
-turn the milliseconds of each request.
+It uses the interface that every version of this project has (and `warm_up` where there is one), so
+`serving.py` can start it on another checkout (``PYTHONPATH``) and let two versions take turns.
+Standard input: a line of JSON ``[user, ...]`` a turn. Standard output: a line of JSON with the
+users first, then for each turn the milliseconds of each request.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ def main() -> None:
     data = load_data(config.data)
     engine = Engine.from_config(config)
     engine.fit(data)
+    if hasattr(engine, "warm_up"):  # not in every version
+        engine.warm_up()
     say(list(data.users.ids))
     for line in sys.stdin:
         taken = []

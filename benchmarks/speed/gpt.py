@@ -24,7 +24,7 @@ from fusion.work import counting
 from rankers.device import measured_peak
 from rankers.gpt import Gpt
 
-EVENTS = 22  # about 220 tokens
+EVENTS = 16  # about 220 tokens
 
 
 def main() -> None:

@@ -172,9 +172,15 @@ class Pairs(torch.nn.Module):  # type: ignore[misc]
         super().__init__()
         self.net = net
 
-    def forward(self, **batch: torch.Tensor) -> Any:
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        segments: torch.Tensor,
+        labels: torch.Tensor,
+    ) -> Any:
         """As `Net.forward`."""
-        return self.net(**batch)
+        return self.net(tokens, positions, segments, labels)
 
 
 if __name__ == "__main__":
