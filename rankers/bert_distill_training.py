@@ -5,38 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
-import tempfile
-from contextlib import ExitStack
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import (
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    get_linear_schedule_with_warmup,
-)
 
 from fusion.distillation.agreement import top_tau
 from fusion.protocols import FitContext
-from rankers.bert_batches import Numbers, either
 from rankers.bert_distill_lists import collator, draw_lists, in_batches, listwise_kl, usable
 from rankers.bert_model import Net
-from rankers.bert_recipe import (
-    freeze,
-    own_randomness,
-    parameter_groups,
-    training_arguments,
-    unfreeze,
-)
+from rankers.bert_recipe import fine_tune
 from rankers.bert_text import Texts
-from rankers.bert_watch import Watch, last_checkpoint
-from rankers.device import quiet
 
 if TYPE_CHECKING:
     from fusion.distillation.lessons import Lessons
@@ -85,57 +66,22 @@ def teach(
     )
     training = in_batches(training, lessons, texts, config.batch_size, rng)
     seed = int(rng.integers(2**31))
-    taught = _Taught(net, config.temperature)
-    with ExitStack() as stack:
-        stack.enter_context(own_randomness(seed))
-        stack.enter_context(quiet(not context.progress))
-        unfreeze(net, config)
-        keep = context.workdir is not None
-        if context.workdir is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        else:
-            digest = sha256(json.dumps([config.model_dump(), context.seed]).encode())
-            for part in (training.moments, training.items, training.scores):
-                digest.update(part.tobytes())
-            folder = context.workdir / f"bert-distill-{digest.hexdigest()[:16]}"
-        watch = Watch(config.patience, lower=False, steps=steps, show=context.progress)
-        checkpoint = last_checkpoint(folder) if keep else None
-        if checkpoint is not None:
-            log.info("bert: going on from %s", checkpoint)
-            watch.read(checkpoint)
-        optimizer = torch.optim.AdamW(parameter_groups(net, config))
-        warmup = math.ceil(config.warmup * steps)
-        trainer = Trainer(
-            model=taught,
-            args=training_arguments(
-                config,
-                folder,
-                steps,
-                seed,
-                keep=keep,
-                validate=len(validation) > 0,
-                start=checkpoint is None,
-            ),
-            train_dataset=Numbers(len(training)),
-            eval_dataset=Numbers(len(validation), offset=len(training)),
-            data_collator=either(
-                collator(training, lessons, texts),
-                collator(validation, lessons, texts),
-                len(training),
-            ),
-            compute_metrics=_agreement,
-            optimizers=(optimizer, get_linear_schedule_with_warmup(optimizer, warmup, steps)),
-            callbacks=[watch],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.remove_callback(ProgressCallback)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        net.to("cpu")
-        watch.restore(taught)
-        freeze(net, config)
-        if keep:
-            shutil.rmtree(folder, ignore_errors=True)
-    return {"steps": float(trainer.state.global_step), **watch.report()}
+    digest = sha256(json.dumps([config.model_dump(), context.seed]).encode())
+    for part in (training.moments, training.items, training.scores):
+        digest.update(part.tobytes())
+    return fine_tune(
+        _Taught(net, config.temperature),
+        net,
+        config,
+        context,
+        steps=steps,
+        seed=seed,
+        name=f"bert-distill-{digest.hexdigest()[:16]}",
+        training=(collator(training, lessons, texts), len(training)),
+        validation=(collator(validation, lessons, texts), len(validation)),
+        metrics=_agreement,
+        lower=False,
+    )
 
 
 class _Taught(nn.Module):  # type: ignore[misc]

@@ -1,27 +1,122 @@
-"""What every fine-tuning of a BERT ranker has in common: arguments, what is trained, randomness."""
+"""Fine-tuning of a BERT network with the Hugging Face Trainer, whatever its examples and loss."""
 
 from __future__ import annotations
 
+import logging
 import math
 import random
+import shutil
+import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import TrainingArguments, set_seed
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainingArguments,
+    get_linear_schedule_with_warmup,
+    set_seed,
+)
 
+from fusion.protocols import FitContext
+from rankers.bert_batches import Collator, Numbers, either
 from rankers.bert_config import Config
 from rankers.bert_model import Net
-from rankers.device import working_dtype
+from rankers.bert_watch import Watch, last_checkpoint
+from rankers.device import quiet, working_dtype
 
-__all__ = ["freeze", "own_randomness", "parameter_groups", "training_arguments", "unfreeze"]
+__all__ = ["fine_tune"]
+
+log = logging.getLogger(__name__)
 
 
-def training_arguments(
+def fine_tune(
+    model: torch.nn.Module,
+    net: Net,
+    config: Config,
+    context: FitContext,
+    *,
+    steps: int,
+    seed: int,
+    name: str,
+    training: tuple[Collator, int],
+    validation: tuple[Collator, int],
+    metrics: Callable[[Any], dict[str, float]],
+    lower: bool,
+) -> dict[str, float]:
+    """Train ``net`` in place and leave it, on the CPU, with its best weights.
+
+    The best are those of the best validation, the state before training included.
+
+    Args:
+        model: what gives the loss of a batch: ``net`` itself, or what holds it.
+        net: the network whose parameters are trained.
+        config: the recipe.
+        context: folder for checkpoints that are gone on from, and whether to show a bar.
+        steps: optimizer steps at most.
+        seed: of the Trainer and of dropout.
+        name: of the run's folder for checkpoints: says everything that the run depends on.
+        training: what makes a batch of example numbers, and how many examples there are.
+        validation: the same of what validates; 0 examples = no early stopping.
+        metrics: ``score`` of the validation's predictions.
+        lower: whether a lower score is better.
+
+    Returns:
+        ``steps`` taken and, where there was a validation, ``validation`` (best) and ``untrained``.
+    """
+    (collate, count), (collate_held, held) = training, validation
+    with ExitStack() as stack:
+        stack.enter_context(_own_randomness(seed))
+        stack.enter_context(quiet(not context.progress))
+        _unfreeze(net, config)
+        keep = context.workdir is not None
+        if context.workdir is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            folder = context.workdir / name
+        watch = Watch(config.patience, lower=lower, steps=steps, show=context.progress)
+        checkpoint = last_checkpoint(folder) if keep else None
+        if checkpoint is not None:
+            log.info("bert: going on from %s", checkpoint)
+            watch.read(checkpoint)
+        optimizer = torch.optim.AdamW(_parameter_groups(net, config))
+        warmup = math.ceil(config.warmup * steps)
+        trainer = Trainer(
+            model=model,
+            args=_arguments(
+                config,
+                folder,
+                steps,
+                seed,
+                keep=keep,
+                validate=held > 0,
+                start=checkpoint is None,
+            ),
+            train_dataset=Numbers(count),
+            eval_dataset=Numbers(held, offset=count),
+            data_collator=either(collate, collate_held, count),
+            compute_metrics=metrics,
+            optimizers=(optimizer, get_linear_schedule_with_warmup(optimizer, warmup, steps)),
+            callbacks=[watch],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        net.to("cpu")
+        watch.restore(model)
+        _freeze(net, config)
+        if keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    return {"steps": float(trainer.state.global_step), **watch.report()}
+
+
+def _arguments(
     config: Config, folder: Path, steps: int, seed: int, *, keep: bool, validate: bool, start: bool
 ) -> Any:
     """Hugging Face's arguments for ``steps`` optimizer steps.
@@ -63,7 +158,7 @@ def training_arguments(
     )
 
 
-def unfreeze(net: Net, config: Config) -> None:
+def _unfreeze(net: Net, config: Config) -> None:
     """Choose what is trained."""
     own = net.own_parts()
     net.requires_grad_(config.tune == "full")
@@ -90,7 +185,7 @@ def unfreeze(net: Net, config: Config) -> None:
         part.requires_grad_(True)
 
 
-def freeze(net: Net, config: Config) -> None:
+def _freeze(net: Net, config: Config) -> None:
     """A plain encoder again, at rest."""
     if config.tune == "lora":
         net.encoder = net.encoder.merge_and_unload()
@@ -98,7 +193,7 @@ def freeze(net: Net, config: Config) -> None:
     net.eval()
 
 
-def parameter_groups(net: Net, config: Config) -> list[dict[str, Any]]:
+def _parameter_groups(net: Net, config: Config) -> list[dict[str, Any]]:
     """AdamW's groups: the head has a rate of its own, vectors (biases, norms) have no decay."""
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
@@ -111,7 +206,7 @@ def parameter_groups(net: Net, config: Config) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
+def _own_randomness(seed: int) -> Iterator[None]:
     """Seed the global generators that Trainer and dropout use, and give them back untouched."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):

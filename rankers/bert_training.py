@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import shutil
-import tempfile
-from contextlib import ExitStack
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import (
-    PrinterCallback,
-    ProgressCallback,
-    Trainer,
-    get_linear_schedule_with_warmup,
-)
 
 from fusion.data.dataset import Dataset
 from fusion.protocols import FitContext
-from rankers.bert_batches import Numbers, by_length, collator, draw_examples, either, pair_collator
+from rankers.bert_batches import by_length, collator, draw_examples, pair_collator
 from rankers.bert_config import Config
 from rankers.bert_examples import split_events
 from rankers.bert_model import Net
-from rankers.bert_recipe import (
-    freeze,
-    own_randomness,
-    parameter_groups,
-    training_arguments,
-    unfreeze,
-)
+from rankers.bert_recipe import fine_tune
 from rankers.bert_text import Texts
-from rankers.bert_watch import Watch, last_checkpoint
-from rankers.device import quiet
 
 __all__ = ["train"]
 
@@ -90,51 +71,22 @@ def train(
     collators = pair_collator if config.mode == "cross" else collator
     collate = collators(training, events, texts)
     seed = int(rng.integers(2**31))
-    with ExitStack() as stack:
-        stack.enter_context(own_randomness(seed))
-        stack.enter_context(quiet(not context.progress))
-        if phase == "fit":
-            _calibrate(net, collate(range(min(_CALIBRATION, len(training)))))
-        unfreeze(net, config)
-        if context.workdir is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        else:
-            key = json.dumps([config.model_dump(), data.fingerprint, context.seed, phase, steps])
-            folder = context.workdir / f"bert-{sha256(key.encode()).hexdigest()[:16]}"
-        watch = Watch(config.patience, lower=rating, steps=steps, show=context.progress)
-        checkpoint = last_checkpoint(folder) if context.workdir is not None else None
-        if checkpoint is not None:
-            log.info("bert: going on from %s", checkpoint)
-            watch.read(checkpoint)
-        optimizer = torch.optim.AdamW(parameter_groups(net, config))
-        warmup = math.ceil(config.warmup * steps)
-        trainer = Trainer(
-            model=net,
-            args=training_arguments(
-                config,
-                folder,
-                steps,
-                seed,
-                keep=context.workdir is not None,
-                validate=len(validation) > 0,
-                start=checkpoint is None,
-            ),
-            train_dataset=Numbers(len(training)),
-            eval_dataset=Numbers(len(validation), offset=len(training)),
-            data_collator=either(collate, collators(validation, events, texts), len(training)),
-            compute_metrics=_squared_error if rating else _ndcg,
-            optimizers=(optimizer, get_linear_schedule_with_warmup(optimizer, warmup, steps)),
-            callbacks=[watch],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.remove_callback(ProgressCallback)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        net.to("cpu")
-        watch.restore(net)
-        freeze(net, config)
-        if context.workdir is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-    return {"steps": float(trainer.state.global_step), **watch.report()}
+    if phase == "fit":
+        _calibrate(net, collate(range(min(_CALIBRATION, len(training)))))
+    key = json.dumps([config.model_dump(), data.fingerprint, context.seed, phase, steps])
+    return fine_tune(
+        net,
+        net,
+        config,
+        context,
+        steps=steps,
+        seed=seed,
+        name=f"bert-{sha256(key.encode()).hexdigest()[:16]}",
+        training=(collate, len(training)),
+        validation=(collators(validation, events, texts), len(validation)),
+        metrics=_squared_error if rating else _ndcg,
+        lower=rating,
+    )
 
 
 def _ndcg(prediction: Any) -> dict[str, float]:
