@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fusion.atomic import write_text
+from fusion.profiling.machine import resident_bytes, this_machine
 
 PACKAGES = (
     *("recfusion", "torch", "transformers", "sentence-transformers", "faiss-cpu", "faiss-gpu"),
@@ -90,7 +91,6 @@ def machine() -> dict[str, Any]:
     from rankers.device import measured_peak
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    name = torch.cuda.get_device_name() if device == "cuda" else cpu_name()
     able = torch.cpu.get_capabilities()
     packages = {}
     for package in PACKAGES:
@@ -99,9 +99,7 @@ def machine() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "device": name,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        **this_machine().to_json(),
         "load_1min": os.getloadavg()[0],
         "amx_bf16": bool(able.get("amx_bf16")),
         "avx512_bf16": bool(able.get("avx512_bf16")),
@@ -113,20 +111,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def cpu_name() -> str:
-    """As the kernel calls it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("ascii", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def resident_mib() -> float:
-    """MiB of memory this process has now."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """MiB of memory this process has now; NaN where the system tells nothing."""
+    held = resident_bytes()
+    return float("nan") if held is None else held / 2**20
 
 
 def finish(
