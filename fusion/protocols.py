@@ -78,12 +78,14 @@ class FitContext:
         workdir: a folder for checkpoints that may be resumed; ``None`` = keep none.
         progress: whether to show progress bars.
         catalog: the items, for a fusion that learns by their fields; ``None`` where there is none.
+        fitted: the models that `Model.needs` names, fitted on the same events; empty otherwise.
     """
 
     seed: int = 0
     workdir: Path | None = None
     progress: bool = False
     catalog: Catalog | None = None
+    fitted: Mapping[str, Model] = field(default_factory=dict)
 
     def rng(self, name: str) -> np.random.Generator:
         """A generator of its own for ``name``, so that one model's draws never move another's."""
@@ -143,6 +145,14 @@ class Model(Component, ABC):
     """
 
     provenance: Provenance | None = None
+
+    def needs(self) -> tuple[str, ...]:
+        """Names of models to be fitted before this one, and given to it; none by default.
+
+        For example the retrievers that hard negatives are mined from. They are given in
+        `FitContext.fitted`, and have seen every event that this model learns from.
+        """
+        return ()
 
     @abstractmethod
     def fit(self, data: Dataset, context: FitContext) -> None:

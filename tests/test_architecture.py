@@ -15,7 +15,7 @@ HEAVY = {"torch", "transformers", "sentence_transformers", "faiss", "peft", "skl
 ROOT = Path(fusion.__file__).resolve().parents[1]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    for package in ("fusion", "retrievers", "rankers")
+    for package in ("fusion", "retrievers", "rankers", "finetuning")
     for path in (ROOT / package).rglob("*.py")
 )
 
@@ -105,6 +105,6 @@ def test_every_module_says_what_is_public_and_has_it(name: str) -> None:
         assert hasattr(module, public)
 
 
-@pytest.mark.parametrize("package", ["fusion", "retrievers", "rankers"])
+@pytest.mark.parametrize("package", ["fusion", "retrievers", "rankers", "finetuning"])
 def test_types_are_shipped(package: str) -> None:
     assert (ROOT / package / "py.typed").is_file()

@@ -1,0 +1,1 @@
+"""What fine-tuning a pretrained model takes, whatever the model: adapters, losses, data, tricks."""

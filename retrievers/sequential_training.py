@@ -1,0 +1,169 @@
+"""Training of the sequential network with Hugging Face's Trainer: stopped early, resumable."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+
+from finetuning.randomness import isolated_rng
+from fusion.data.dataset import Dataset
+from fusion.protocols import FitContext
+from fusion.queries import Queries
+from retrievers.encoder import uses_bf16
+from retrievers.sequential_batches import Windows
+from retrievers.sequential_config import SequentialConfig
+from retrievers.sequential_model import Network
+from retrievers.sequential_steps import Lesson, Steps
+from retrievers.sequential_watch import Watch
+
+__all__ = ["Held", "hold_out", "train"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The inner validation set: some users' newest events, and everybody's others.
+
+    Attributes:
+        train: the data set without the held-out events.
+        queries: what is known of the users before theirs.
+        targets: (V,) int32 item_index of the held-out events.
+    """
+
+    train: Dataset
+    queries: Queries
+    targets: npt.NDArray[np.int32]
+
+
+def hold_out(data: Dataset, users: int, rng: np.random.Generator) -> Held | None:
+    """Hold out the newest event of ``users`` users drawn at random; ``None`` where nobody can be.
+
+    A user keeps at least two events; an item that would be left without any is not held out.
+    """
+    last = data.offsets[1:] - 1
+    able = np.flatnonzero(np.diff(data.offsets) >= 3)
+    chosen = np.sort(rng.permutation(able)[:users])
+    keep = np.ones(len(data), bool)
+    keep[last[chosen]] = False
+    train = data.where(keep)
+    chosen = chosen[train.popularity[data.interactions.items[last[chosen]]] > 0]
+    if len(chosen) == 0:
+        return None
+    keep = np.ones(len(data), bool)
+    keep[last[chosen]] = False
+    train = data.where(keep)
+    return Held(train, train.queries(chosen), data.interactions.items[last[chosen]])
+
+
+def train(
+    network: Network,
+    data: Dataset,
+    config: SequentialConfig,
+    *,
+    evaluate: Callable[[], float] | None,
+    steps: int | None,
+    seed: int,
+    context: FitContext,
+    name: str,
+) -> int:
+    """Train ``network`` in place and leave it, on the CPU and at rest, with its best weights.
+
+    Args:
+        network: where training starts.
+        data: the events.
+        config: the recipe.
+        evaluate: NDCG of ``network`` on the inner validation set; ``None`` = train to the end.
+        steps: how many; ``None`` = what the recipe says of `fit`.
+        seed: of every draw.
+        context: folder for checkpoints, and whether to show a bar.
+        name: whose bar it is.
+
+    Returns:
+        After how many steps the weights that stand were there.
+    """
+    events, recipe = data.interactions, config.train
+    windows = Windows(
+        events.items.astype(np.int64),
+        events.times,
+        data.offsets,
+        config.length,
+        recipe.batch_events,
+        recipe.shuffle_ties,
+        seed,
+    )
+    first = steps is None
+    if steps is None:
+        steps = min(recipe.max_steps, recipe.epochs * windows.batches())
+    if steps == 0 or windows.batches() == 0:
+        return 0
+    weights = np.where(data.popularity > 0, data.popularity.astype(float), 0.0)
+    weights[weights > 0] **= recipe.negatives_power
+    lesson = Lesson(network, weights, recipe)
+    every = -(-steps // recipe.looks)
+    told = [config.model_dump(mode="json"), data.fingerprint, steps, seed, first]
+    run = sha256(json.dumps(told).encode()).hexdigest()[:16]
+    with ExitStack() as stack:
+        stack.enter_context(isolated_rng(seed))
+        if context.workdir is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            folder = context.workdir / f"sequential-{run}"
+        watch = Watch(network, evaluate, every, steps, recipe, name if context.progress else "")
+        trainer = Trainer(
+            model=lesson,
+            args=TrainingArguments(
+                output_dir=str(folder),
+                max_steps=steps,
+                per_device_train_batch_size=1,  # of ready batches
+                train_sampling_strategy="sequential",
+                learning_rate=recipe.learning_rate if first else recipe.refit_learning_rate,
+                lr_scheduler_type="linear",
+                warmup_steps=round(recipe.warmup * steps),
+                weight_decay=recipe.weight_decay,
+                adam_beta2=0.98,
+                max_grad_norm=recipe.clip,
+                bf16=uses_bf16(config.precision, "cuda" if torch.cuda.is_available() else "cpu"),
+                use_cpu=not torch.cuda.is_available(),
+                save_strategy="no" if context.workdir is None else "steps",
+                save_steps=every,
+                save_total_limit=1,
+                logging_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                remove_unused_columns=False,
+                dataloader_pin_memory=False,
+                seed=seed,
+            ),
+            train_dataset=Steps(windows, weights, recipe, steps, seed),
+            data_collator=_only,
+            callbacks=[watch],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        found = watch.find(folder)
+        trainer.train(resume_from_checkpoint=None if found is None else str(found))
+        network.to("cpu").eval()
+        best = watch.finish()
+        if context.workdir is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+    log.info("%s: %d of %d steps kept, validation %s", name, best, steps, watch.values)
+    return best
+
+
+def _only(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The batch that a row already is."""
+    return rows[0]
