@@ -19,6 +19,7 @@ from fusion.commands.distilling import distill
 from fusion.commands.fitting import fit
 from fusion.commands.judging import compare, evaluate
 from fusion.commands.looking import doctor, explain_config, schema
+from fusion.commands.searching import tune
 from fusion.commands.timing import profile
 from fusion.errors import RecfusionError
 
@@ -37,6 +38,7 @@ for command in (
     profile,
     evaluate,
     compare,
+    tune,
     explain_config,
     schema,
     doctor,

@@ -27,6 +27,7 @@ def split(shared_data):
     ("name", "options", "ndcg", "hit_rate"),
     [
         ("popularity", {}, 0.015, 0.035),
+        ("als", {}, 0.037, 0.080),
         ("item_knn", {}, 0.045, 0.090),
         ("ease", {}, 0.058, 0.110),
         ("item_transition", {}, 0.062, 0.125),
