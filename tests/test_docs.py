@@ -366,7 +366,7 @@ def test_the_shipped_configuration_is_valid(path: Path) -> None:
 
 MODULES = sorted(
     path
-    for package in ("fusion", "retrievers", "rankers")
+    for package in ("fusion", "retrievers", "rankers", "finetuning")
     for path in (ROOT / package).rglob("*.py")
     if ">>> " in path.read_text("utf-8")
 )
