@@ -13,6 +13,7 @@ All are trained by the same recipe (`rankers.bert_training`) and asked through
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,10 +23,10 @@ from fusion.artifacts import read_arrays, read_json, write_arrays, write_json
 from fusion.candidates import Candidates, Scores
 from fusion.data.dataset import Dataset
 from fusion.errors import DataError, explain
-from fusion.pretrained import resolve_base_model
 from fusion.protocols import ComponentConfig, FitContext, Ranker
 from fusion.queries import Queries
 from rankers.bert_config import Config
+from rankers.bert_history import wording
 from rankers.bert_text import Texts, load_tokens, save_tokens, tokenize, tokens_key
 
 if TYPE_CHECKING:
@@ -33,17 +34,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Bert", "Config"]
 
+_RATED = ("rating", "multi_task")  # heads that learn from ratings
+
 
 class Bert(Ranker):
     """Scores an item's text against the texts of the user's newest events.
 
-    With ``head: ctr`` a score is the logit of "met next rather than sampled"; with ``head: rating``
-    it is the expected rating, in the data's unit. Items without text and users without an event
-    that has text get NaN, `Missing.COLD`.
+    With ``head: ctr`` or ``multi_task`` a score is the logit of "met next rather than sampled";
+    with ``head: rating`` it is the expected rating, in the data's unit; with ``pairwise`` or
+    ``listwise`` it orders a user's items and has no unit. Items without text and users without an
+    event that has text get NaN, `Missing.COLD`.
 
     Attributes:
         report: of the last training: ``steps`` taken, ``untrained`` and best ``validation`` value
-            (NDCG@10 for ctr, squared error of standardised ratings for rating).
+            (squared error of standardised ratings for ``head: rating``, else NDCG@10), and after
+            `fit` with pre-training ``pretraining_steps`` and ``pretraining_loss``.
     """
 
     Config: ClassVar[type[ComponentConfig]] = Config
@@ -55,30 +60,45 @@ class Bert(Ranker):
     _key: str  # of the catalogue in tokens
     _data: Dataset | None = None  # what int8 is calibrated on; None where there is no int8
     _vectors: Path | None = None  # the saved item vectors of the late mode
-    _scale: tuple[float, float] = (0.0, 1.0)
+    _scale: tuple[float, float] = (0.0, 1.0)  # mean and spread of the ratings
+    _pretraining: dict[str, float]
     report: dict[str, float]
+
+    def needs(self) -> tuple[str, ...]:
+        """The models that hard negatives are mined from."""
+        hard = self.config.hard_negatives
+        models: tuple[str, ...] = hard.models
+        return models if hard.share > 0 else ()
 
     def fit(self, data: Dataset, context: FitContext) -> None:
         """Fine-tune ``base_model`` on moments of the users in ``data``.
 
         Raises:
-            DataError: no event, no item with text, or no rating for ``head: rating``.
-            ConfigError: ``base_model`` is not an encoder that can read packed sequences.
+            DataError: no event, no item with text, or no rating for a head that learns ratings.
+            ConfigError: ``base_model`` is not an encoder that can read packed sequences, or cannot
+                be tuned or pre-trained as asked; a model for hard negatives is not there.
             MissingDataError, DependencyError: ``base_model`` is not on this machine.
         """
         self._check(data)
         self._net = self._asked = None
-        self._new_encoder(context.seed)
+        self._new_encoder(context, data.catalog.texts)
         self._read(data)
         ratings = data.interactions.ratings
-        if self.config.head == "rating":
+        if self.config.head in _RATED:
             spread = float(np.nanstd(ratings))
             # equal ratings everywhere: their mean is the whole answer
             self._scale = (float(np.nanmean(ratings)), spread if spread > 0 else 1.0)
         steps = self.config.max_steps
         if self.config.max_examples is not None:
-            steps = min(steps, -(-self.config.max_examples // self.config.batch_size))
+            a_step = self.config.batch_size * self.config.optimization.accumulate
+            steps = min(steps, -(-self.config.max_examples // a_step))
         self._train(data, context, steps, "fit")
+        self.report |= self._pretraining
+        if context.workdir is not None:
+            from rankers.bert_loading import PRETRAINED
+
+            for file in context.workdir.glob(f"{PRETRAINED}*"):
+                file.unlink()
 
     def refit(self, data: Dataset, context: FitContext) -> None:
         """Train ``refit_steps`` more steps on ``data``, from the fitted weights."""
@@ -90,11 +110,11 @@ class Bert(Ranker):
         self._train(data, context, self.config.refit_steps, "refit")
 
     def score(self, queries: Queries, candidates: Candidates) -> Scores:
-        """(N,) logits or expected ratings; see the class."""
+        """(N,) float32; what they mean, see the class."""
         if self._net is None:
             raise self.not_fitted()
         values = self._scorer().score(queries, candidates)
-        mean, spread = self._scale
+        mean, spread = self._scale if self.config.head == "rating" else (0.0, 1.0)
         return Scores.of(values * np.float32(spread) + np.float32(mean))
 
     def save(self, folder: Path) -> None:
@@ -117,8 +137,9 @@ class Bert(Ranker):
         with quiet():
             self._net.encoder.save_pretrained(folder / _folder(cross)[0])
             self._tokenizer.save_pretrained(folder / _folder(cross)[1])
-        if not cross:
-            write_arrays(folder / "head.safetensors", self._net.own_state())
+        own = self._net.own_state()  # of a cross-encoder only what a second task has
+        if own:
+            write_arrays(folder / "head.safetensors", own)
         save_tokens(folder / "tokens.safetensors", self._texts, self._key)
         store = self._scorer().store if self.config.mode == "late" else None
         if store is not None:
@@ -129,11 +150,12 @@ class Bert(Ranker):
         """Read what `save` wrote; ``base_model`` need not be there any more."""
         import torch
 
+        from rankers.bert_loading import load_network
+
         self._asked = None
-        cross = self.config.mode == "cross"
-        encoder, tokenizer = (folder / name for name in _folder(cross))
-        self._load_encoder(encoder, tokenizer, dropout=False)
-        if not cross:
+        encoder, tokenizer = (folder / name for name in _folder(self.config.mode == "cross"))
+        self._net, self._tokenizer = load_network(self.config, encoder, tokenizer, dropout=False)
+        if (folder / "head.safetensors").is_file():
             head = read_arrays(folder / "head.safetensors")
             own = {name: torch.from_numpy(array) for name, array in head.items()}
             self._net.load_state_dict(own, strict=False)
@@ -170,61 +192,15 @@ class Bert(Ranker):
                     "give the items a title or a text, or leave this ranker out",
                 )
             )
-        if self.config.head == "rating" and not data.has_ratings:
-            raise DataError(
-                explain(who, "events with ratings for head: rating", "none", "choose head: ctr")
-            )
+        if self.config.head in _RATED and not data.has_ratings:
+            wanted = f"events with ratings for head: {self.config.head}"
+            raise DataError(explain(who, wanted, "none", "choose head: ctr"))
 
-    def _new_encoder(self, seed: int = 0) -> None:
-        folder = resolve_base_model(self.config.base_model).folder
-        self._load_encoder(folder, folder, dropout=True, seed=seed)
-        history, item = self.config.history_tokens, self.config.item_tokens
-        if self.config.mode == "cross":
-            from rankers.bert_cross import check_cross_encoder
+    def _new_encoder(self, context: FitContext, catalogue: Sequence[str] = ()) -> None:
+        from rankers.bert_loading import new_network
 
-            # [CLS] history [SEP] item [SEP]; RoBERTa has one [SEP] more
-            longest = history + item + 4
-            check_cross_encoder(self._net.encoder, self.config.base_model, longest=longest)
-            return
-        from rankers.bert_model import check_encoder
-
-        check_encoder(self._net.encoder, self.config.base_model, longest=2 + max(history, item))
-
-    def _load_encoder(self, folder: Path, tokenizer: Path, *, dropout: bool, seed: int = 0) -> None:
-        import torch
-        from transformers import (
-            AutoConfig,
-            AutoModel,
-            AutoModelForSequenceClassification,
-            AutoTokenizer,
-        )
-
-        from rankers.bert_asking import make_net
-        from rankers.bert_layers import keep_layers
-        from rankers.device import quiet
-
-        settings: Any = AutoConfig.from_pretrained(folder, local_files_only=True)
-        if dropout:
-            settings.hidden_dropout_prob = self.config.dropout
-            # dropout inside attention would rule out the fused kernels of the CPU
-            settings.attention_probs_dropout_prob = 0.0
-        cross = self.config.mode == "cross"
-        kind = AutoModelForSequenceClassification if cross else AutoModel
-        if cross and settings.num_labels != 1 and not _has_labels(settings):
-            settings.num_labels = 1
-        # making a network draws from the global generator, even where its weights are then read
-        with quiet(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # a classifier that the base model lacks is drawn
-            encoder = kind.from_pretrained(
-                folder, config=settings, dtype=torch.float32, local_files_only=True
-            )
-            keep_layers(encoder.base_model, self.config.layers, self.config.base_model)
-            self._tokenizer = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-            self._net = make_net(encoder, self.config)
-        if cross and "token_type_ids" not in self._tokenizer.model_input_names:
-            self._net.types = 0  # whoever else tokenises for this model gives it none
-        self._net.eval()
-        self._net.requires_grad_(False)
+        self._net, self._tokenizer, found = new_network(self.config, context, catalogue)
+        self._pretraining = found
 
     def _read(self, data: Dataset, cache: Path | None = None) -> bool:
         """Tokenise the catalogue; whether ``cache`` spared that."""
@@ -239,6 +215,13 @@ class Bert(Ranker):
             history_events=config.history_events,
             history_tokens=config.history_tokens,
             items=stored,
+            wording=wording(
+                self._tokenizer,
+                order=config.history_order,
+                ratings=config.history_ratings,
+                gaps=config.history_gaps,
+                mean=float(np.nanmean(data.interactions.ratings)) if data.has_ratings else np.nan,
+            ),
         )
         self._data = data if config.quantize == "int8" else None
         return stored is not None
@@ -250,6 +233,7 @@ class Bert(Ranker):
         self.report = train(
             self._net,
             self._texts,
+            self._tokenizer,
             data,
             self.config,
             context,
@@ -278,8 +262,3 @@ class Bert(Ranker):
 def _folder(cross: bool) -> tuple[str, str]:
     """Where the network and the tokenizer are saved."""
     return ("cross_encoder", "cross_encoder") if cross else ("encoder", "tokenizer")
-
-
-def _has_labels(settings: Any) -> bool:
-    """Whether a pretrained model's configuration is that of a classifier."""
-    return any("ForSequenceClassification" in kind for kind in settings.architectures or ())

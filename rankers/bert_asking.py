@@ -28,10 +28,16 @@ def make_net(encoder: Any, config: Config) -> Any:
     """The network of ``config.mode`` around ``encoder``: `Net`, `LateNet` or `CrossNet`."""
     rating = config.head == "rating"
     if config.mode == "cross":
-        return CrossNet(encoder, rating=rating)
+        return CrossNet(encoder, rating=rating, config=config)
     if config.mode == "late":
-        return LateNet(encoder, rating=rating, size=config.late_size)
-    return Net(encoder, rating=rating, history_bias=config.history_bias, dropout=config.dropout)
+        return LateNet(encoder, rating=rating, size=config.late_size, config=config)
+    return Net(
+        encoder,
+        rating=rating,
+        history_bias=config.history_bias,
+        dropout=config.dropout,
+        config=config,
+    )
 
 
 class Asker:

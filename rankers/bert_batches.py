@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from fusion.data.dataset import Dataset
-from rankers.bert_config import Config
 from rankers.bert_cross import make_pairs
-from rankers.bert_examples import (
-    NO_ITEM,
-    Events,
-    Examples,
-    Negatives,
-    next_items,
-    next_ratings,
-)
-from rankers.bert_model import make_batch
+from rankers.bert_draws import draw_examples
+from rankers.bert_examples import NO_ITEM, Events, Examples
+from rankers.bert_history import Past
+from rankers.bert_packed import make_batch
 from rankers.bert_text import Texts
+from rankers.bert_views import View
 
 __all__ = [
     "Collator",
@@ -38,37 +31,12 @@ Collator = Callable[[Sequence[int]], dict[str, torch.Tensor]]
 _WINDOW = 16  # batches whose examples are sorted by length together
 
 
-def draw_examples(
-    events: Events,
-    data: Dataset,
-    texts: Texts,
-    config: Config,
-    rng: np.random.Generator,
-    steps: int,
-) -> tuple[Examples, Examples]:
-    """Training examples in random order, and validation examples."""
-    count = steps * config.batch_size
-    passes = math.ceil(count / len(events.train))
-    rows = np.concatenate([rng.permutation(events.train) for _ in range(passes)])[:count]
-    held = events.validation
-    if config.head == "rating":
-        training = next_ratings(events, rows, events.ends[rows], 1 + config.negatives)
-        return training, next_ratings(events, held, held + 1, 1)
-    negatives = Negatives(
-        data, texts.known, popular=config.popular_negatives, power=config.popularity_power
-    )
-    return tuple(  # type: ignore[return-value]
-        next_items(events, at, negatives.draw(events.users[at], n, rng))
-        for at, n in ((rows, config.negatives), (held, config.validation_candidates))
-    )
-
-
 def by_length(
     examples: Examples, events: Events, texts: Texts, batch: int, rng: np.random.Generator
 ) -> Examples:
     """The same examples in batches of like length, so that little of a batch is padding."""
     lengths = np.append(texts.items.lengths, 0)[examples.items].sum(axis=1)
-    lengths += [len(texts.history(events.history(row))) for row in examples.rows.tolist()]
+    lengths += [len(texts.history(events.past(row))) for row in examples.rows.tolist()]
     order: list[npt.NDArray[np.int64]] = []
     for start in range(0, len(examples), batch * _WINDOW):
         window = np.arange(start, min(start + batch * _WINDOW, len(examples)))
@@ -77,8 +45,7 @@ def by_length(
         # an incomplete batch stays last, or the Trainer would cut all later batches elsewhere
         full = len(pieces) - (len(pieces[-1]) < batch)
         order += [pieces[i] for i in rng.permutation(full)] + pieces[full:]
-    at = np.concatenate(order)
-    return Examples(examples.rows[at], examples.items[at], examples.labels[at])
+    return examples.take(np.concatenate(order))
 
 
 class Numbers(torch.utils.data.Dataset):  # type: ignore[misc]
@@ -94,45 +61,66 @@ class Numbers(torch.utils.data.Dataset):  # type: ignore[misc]
         return self._offset + i
 
 
-def collator(examples: Examples, events: Events, texts: Texts) -> Collator:
-    """Example numbers to the arguments of `rankers.bert_model.Net.forward`."""
+def collator(
+    examples: Examples, events: Events, texts: Texts, view: View | None = None
+) -> Collator:
+    """Example numbers to the arguments of `rankers.bert_model.Net.forward`.
+
+    Args:
+        view: changes histories and texts, see `rankers.bert_views`; ``None`` = as they are.
+    """
 
     def collate(numbers: Sequence[int]) -> dict[str, torch.Tensor]:
         at = np.asarray(numbers, np.int64)
-        histories = [texts.history(events.history(row)) for row in examples.rows[at].tolist()]
+        pasts, items = _seen(examples, events, view, at)
         candidates = [
-            [texts.candidate(item) for item in row if item != NO_ITEM]
-            for row in examples.items[at].tolist()
+            [texts.candidate(item) for item in row if item != NO_ITEM] for row in items.tolist()
         ]
-        batch = make_batch(histories, candidates, texts.pad)
+        batch = make_batch([texts.history(past) for past in pasts], candidates, texts.pad)
         return {
             "tokens": batch.tokens,
             "positions": batch.positions,
             "segments": batch.segments,
-            "labels": torch.from_numpy(examples.labels[at]),
+            **_targets(examples, at),
         }
 
     return collate
 
 
-def pair_collator(examples: Examples, events: Events, texts: Texts) -> Collator:
+def pair_collator(
+    examples: Examples, events: Events, texts: Texts, view: View | None = None
+) -> Collator:
     """Example numbers to the arguments of `rankers.bert_cross.CrossNet.forward`."""
 
     def collate(numbers: Sequence[int]) -> dict[str, torch.Tensor]:
         at = np.asarray(numbers, np.int64)
-        items = examples.items[at]
+        pasts, items = _seen(examples, events, view, at)
         row, column = np.nonzero(items != NO_ITEM)
-        shown = [texts.shown(events.history(r)) for r in examples.rows[at].tolist()]
+        shown = [texts.shown(past) for past in pasts]
         pairs = make_pairs(texts, [shown[r] for r in row.tolist()], items[row, column])
         return {
             "tokens": pairs.tokens,
             "mask": pairs.mask,
             "types": pairs.types,
             "place": torch.from_numpy(row * items.shape[1] + column),
-            "labels": torch.from_numpy(examples.labels[at]),
+            **_targets(examples, at),
         }
 
     return collate
+
+
+def _seen(
+    examples: Examples, events: Events, view: View | None, at: npt.NDArray[np.int64]
+) -> tuple[list[Past], npt.NDArray[np.int32]]:
+    """Histories and candidates (B, C) of the examples ``at`` (B,)."""
+    pasts = [events.past(row) for row in examples.rows[at].tolist()]
+    items = examples.items[at]
+    return (pasts, items) if view is None else view(at, pasts, items)
+
+
+def _targets(examples: Examples, at: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+    found = {"labels": examples.labels, "ratings": examples.ratings, "weights": examples.weights}
+    return {name: torch.from_numpy(x[at]) for name, x in found.items() if x is not None}
 
 
 def either(training: Collator, validation: Collator, n: int) -> Collator:

@@ -23,7 +23,10 @@ from fusion.errors import ConfigError, explain
 from fusion.queries import Queries
 from fusion.ragged import Ragged, spans
 from fusion.work import attention_flops, count, linear_flops, timed
-from rankers.bert_model import calibrated_bias, label_loss, matrix_weights
+from rankers.bert_config_training import Training
+from rankers.bert_heads import calibrated_bias
+from rankers.bert_history import pasts
+from rankers.bert_model import matrix_weights, objective_of
 from rankers.bert_text import Texts
 
 __all__ = ["CrossNet", "Pairs", "check_cross_encoder", "make_pairs", "score_pairs"]
@@ -80,13 +83,14 @@ class CrossNet(nn.Module):  # type: ignore[misc]
 
     Args:
         encoder: what ``AutoModelForSequenceClassification`` gives.
-        rating: whether the loss is squared error or cross-entropy.
+        rating: whether the score is a rating, standardised; else it is a logit.
+        config: what it is trained on; ``None`` = squared error or cross-entropy.
     """
 
-    def __init__(self, encoder: Any, *, rating: bool) -> None:
+    def __init__(self, encoder: Any, *, rating: bool, config: Training | None = None) -> None:
         super().__init__()
         self.encoder = encoder
-        self.rating = rating
+        self.objective = objective_of(rating, config, encoder.config.hidden_size)
         self.types = getattr(encoder.config, "type_vocab_size", 0) or 0
 
     def forward(
@@ -96,26 +100,46 @@ class CrossNet(nn.Module):  # type: ignore[misc]
         types: torch.Tensor,
         place: torch.Tensor,
         labels: torch.Tensor,
+        ratings: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """``loss``, the mean over the labels, and ``logits`` (B, C) float32; NaN without a pair.
+        """``loss`` of the batch, and ``logits`` (B, C) float32; NaN without a pair.
 
         Args:
             tokens, mask, types: (P, T) int64, see `Pairs`.
             place: (P,) int64: where the label of each pair stands in ``labels``, flattened.
-            labels: (B, C) float32: 1 met next, 0 sampled (ctr), or the standardised rating; NaN =
-                no label.
+            labels: (B, C) float32: 1 met next, 0 sampled, or the standardised rating; NaN = no
+                label.
+            ratings, weights: (B, C) float32 or ``None``; see `Objective.forward`.
         """
-        found = self.logits(Pairs(tokens, mask, types))
-        spread = torch.full_like(labels, float("nan")).flatten()
-        logits = spread.index_copy(0, place, found.to(labels.dtype)).view_as(labels)
-        return {"loss": label_loss(logits, labels, rating=self.rating), "logits": logits}
+        pairs, second = Pairs(tokens, mask, types), self.objective.second is not None
+
+        def once() -> tuple[torch.Tensor, torch.Tensor | None]:
+            found, first = self._read(pairs, second=second)
+            spread = torch.full_like(labels, float("nan")).flatten()
+            logits = spread.index_copy(0, place, found.to(labels.dtype)).view_as(labels)
+            if first is None:
+                return logits, None
+            features = first.new_zeros((labels.numel(), first.shape[1]))
+            return logits, features.index_copy(0, place, first).view(*labels.shape, -1)
+
+        return self.objective.of(
+            once, labels, ratings=ratings, weights=weights, training=self.training
+        )
 
     def logits(self, pairs: Pairs) -> torch.Tensor:
         """(P,) float32."""
-        arguments = {"token_type_ids": pairs.types} if self.types > 1 else {}
+        return self._read(pairs)[0]
+
+    def _read(self, pairs: Pairs, *, second: bool = False) -> tuple[torch.Tensor, Any]:
+        """Logits (P,) float32, and the last states of the first tokens (P, D) if asked for."""
+        arguments: dict[str, Any] = {"token_type_ids": pairs.types} if self.types > 1 else {}
+        if second:
+            arguments["output_hidden_states"] = True
         # transformers asks the mask whether it masks anything
         output = self.encoder(input_ids=pairs.tokens, attention_mask=pairs.mask, **arguments)
-        return output.logits[:, 0].float()
+        first = output.hidden_states[-1][:, 0].float() if second else None
+        return output.logits[:, 0].float(), first
 
     def cost(self, pairs: Pairs) -> dict[str, float]:
         """What `logits` computes, in the names of `fusion.work`."""
@@ -131,15 +155,26 @@ class CrossNet(nn.Module):  # type: ignore[misc]
             head = self.encoder.classifier.float()
             head.register_forward_pre_hook(lambda module, args: tuple(a.float() for a in args))
 
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Let the encoder's layers be computed again in the backward pass; the Trainer asks."""
+        self.encoder.activation_checkpointing_enable(**options)
+
     def own_parts(self) -> list[nn.Module]:
-        """What is trained whatever is tuned: the classifier."""
-        return [self.encoder.classifier]
+        """What is trained whatever is tuned: the classifier, and what the objective has."""
+        return [self.encoder.classifier, self.objective]
+
+    def own_state(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The weights beside the encoder's, by their names; none but for several tasks."""
+        state = self.state_dict()
+        return {k: v.cpu().numpy() for k, v in state.items() if not k.startswith("encoder.")}
 
     def calibrate(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -> None:
         """Set the classifier's bias so that the mean prediction is the mean label."""
+        if not self.objective.calibrates:
+            return
         last = [m for m in self.encoder.classifier.modules() if isinstance(m, nn.Linear)][-1]
         with torch.no_grad():
-            last.bias += calibrated_bias(logits, labels, rating=self.rating)
+            last.bias += calibrated_bias(logits, labels, rating=self.objective.rating)
 
 
 def check_cross_encoder(encoder: Any, name: str, *, longest: int) -> None:
@@ -184,7 +219,7 @@ def score_pairs(
     out = np.full(len(candidates), np.nan, np.float32)
     device = next(net.parameters()).device
     with timed("tokenize"):
-        shown = [texts.shown(events) for events in queries.history]
+        shown = [texts.shown(past) for past in pasts(queries)]
         heads = np.array([len(x) for x in shown], np.int64)[candidates.rows]
         tails = texts.lengths[candidates.items]
         rows = np.flatnonzero((heads > 0) & (tails > 0))

@@ -119,7 +119,7 @@ class Student(Bert):
         self._asked = None
         teacher = _bert_of(models)
         if teacher is None or teacher.config.base_model != self.config.base_model:
-            self._new_encoder()
+            self._new_encoder(FitContext(), data.catalog.texts)
         else:
             self._tokenizer = teacher._tokenizer
             self._net = _cut(teacher._net, self.config)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from rankers.bert_history import pasts
 from rankers.bert_model import make_batch
 from rankers.bert_text import Texts
 
@@ -101,9 +102,9 @@ def in_batches(
 ) -> Lists:
     """The same lists in batches of like length, so that little of a batch is padding."""
     asked, at = np.unique(lists.moments, return_inverse=True)
-    histories = lessons.queries.history
+    queries = lessons.queries.take(asked)
     lengths = np.append(texts.items.lengths, 0)[lists.items].sum(axis=1)
-    lengths += np.array([len(texts.history(histories[q])) for q in asked.tolist()], np.int64)[at]
+    lengths += np.array([len(texts.history(past)) for past in pasts(queries)], np.int64)[at]
     order = []
     for start in range(0, len(lists), batch * _WINDOW):
         window = np.arange(start, min(start + batch * _WINDOW, len(lists)))
@@ -124,7 +125,7 @@ def collator(
     def collate(numbers: Sequence[int]) -> dict[str, torch.Tensor]:
         part = lists.take(np.asarray(numbers, np.int64))
         batch = make_batch(
-            [texts.history(lessons.queries.history[q]) for q in part.moments.tolist()],
+            [texts.history(past) for past in pasts(lessons.queries.take(part.moments))],
             [[texts.candidate(i) for i in row if i != NO_ITEM] for row in part.items.tolist()],
             texts.pad,
         )

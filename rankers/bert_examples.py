@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fusion.data.dataset import Dataset
+from rankers.bert_history import Past
 
 __all__ = ["Events", "Examples", "Negatives", "next_items", "next_ratings", "split_events"]
 
@@ -29,6 +30,8 @@ class Events:
         users: (n,) int32 user_index.
         items: (n,) int32 item_index.
         ratings: (n,) float32, NaN where there is none.
+        times: (n,) float64 seconds, NaN where unknown.
+        origin: (n,) int64: the row of the data set's `Interactions`.
         starts: (n,) int64: the row of the user's first event.
         train: (t,) int64: rows to train on; each has an event before it.
         validation: (v,) int64: rows to validate on; for each the user's last.
@@ -38,6 +41,8 @@ class Events:
     users: npt.NDArray[np.int32]
     items: npt.NDArray[np.int32]
     ratings: npt.NDArray[np.float32]
+    times: npt.NDArray[np.float64]
+    origin: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
@@ -46,6 +51,11 @@ class Events:
     def history(self, row: int) -> npt.NDArray[np.int32]:
         """Items of the user before ``row``, the oldest first."""
         return self.items[self.starts[row] : row]
+
+    def past(self, row: int) -> Past:
+        """The same with what is known of each event."""
+        span = slice(int(self.starts[row]), row)
+        return Past(self.items[span], self.ratings[span], self.times[span])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +66,24 @@ class Examples:
         rows: (E,) int64: the history is what the user of `Events` row ``rows`` met before it.
         items: (E, C) int32 item_index, -1 = no candidate; the places that are filled come first.
         labels: (E, C) float32: 1 met next, 0 sampled; or a rating. NaN = no label.
+        ratings: (E, C) float32: of what was met next, for a second task; NaN = none. Or ``None``.
+        weights: (E, C) float32: how much each label counts. Or ``None``: all the same.
     """
 
     rows: npt.NDArray[np.int64]
     items: npt.NDArray[np.int32]
     labels: npt.NDArray[np.float32]
+    ratings: npt.NDArray[np.float32] | None = None
+    weights: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def take(self, which: npt.NDArray[np.int64]) -> Examples:
+        """The examples ``which`` (K,), in that order."""
+        ratings = None if self.ratings is None else self.ratings[which]
+        weights = None if self.weights is None else self.weights[which]
+        return Examples(self.rows[which], self.items[which], self.labels[which], ratings, weights)
 
 
 def split_events(
@@ -101,6 +121,8 @@ def split_events(
         events.users,
         events.items,
         events.ratings,
+        events.times,
+        keep.astype(np.int64),
         firsts,
         rows[usable],
         validation,

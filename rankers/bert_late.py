@@ -27,7 +27,10 @@ from fusion.progress import track
 from fusion.queries import Queries
 from fusion.ragged import Ragged
 from fusion.work import count, timed
-from rankers.bert_model import Flat, Net, first_slope
+from rankers.bert_config_training import Training
+from rankers.bert_heads import first_slope
+from rankers.bert_history import pasts
+from rankers.bert_model import Flat, Net, objective_of
 from rankers.bert_scoring import Encode
 from rankers.bert_text import Texts
 from rankers.bert_token_store import TokenStore
@@ -39,16 +42,25 @@ class LateNet(Net):
     """An encoder that reads every text alone, and MaxSim over its token states.
 
     Args:
-        encoder: an encoder that `rankers.bert_model.check_encoder` accepts.
+        encoder: an encoder that `rankers.bert_check.check_encoder` accepts.
         rating: whether the head is the rating head or the ctr head.
         size: numbers a token vector has, by a learned projection; ``None`` = those of the encoder.
+        config: what it is trained on; ``None`` = squared error or cross-entropy.
     """
 
     item_type = 0  # an item is a text of its own
     head: nn.Linear  # slope (1, 1) and bias (1,)
 
-    def __init__(self, encoder: Any, *, rating: bool, size: int | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Any,
+        *,
+        rating: bool,
+        size: int | None = None,
+        config: Training | None = None,
+    ) -> None:
         super().__init__(encoder, rating=rating, history_bias=None, dropout=0.0)
+        self.objective = objective_of(rating, config, 1)  # the second task reads the cosine, too
         self.head = nn.utils.skip_init(nn.Linear, 1, 1)
         self.project: nn.Linear | None = None
         with torch.no_grad():
@@ -77,8 +89,8 @@ class LateNet(Net):
             states = states if self.project is None else self.project(states)
             return nn.functional.normalize(states, dim=-1)
 
-    def logits(self, flat: Flat, states: torch.Tensor | None = None) -> torch.Tensor:
-        """(U, C) float32 logits; meaningless where a history has fewer candidates."""
+    def features(self, flat: Flat, states: torch.Tensor | None = None) -> torch.Tensor:
+        """(U, C, 1) float32: mean best cosines."""
         blocks = flat.blocks
         vectors = self.vectors(self.encode(flat) if states is None else states)
         (u, s), (_, c, length) = blocks.history.shape, blocks.items.shape
@@ -89,11 +101,7 @@ class LateNet(Net):
             best = (cosines + blocks.items_mask[:, None]).amax(-1)  # (U, S, C)
             real = (blocks.history_mask == 0).float()[..., None]  # (U, S, 1)
             mean = (best * real).sum(1) / real.sum(1).clamp(min=1.0)  # (U, C)
-            return self.judge(mean)
-
-    def judge(self, cosine: torch.Tensor) -> torch.Tensor:
-        """Logits of the same shape, from mean best cosines."""
-        return self.head.weight[0, 0] * cosine + self.head.bias[0]
+            return mean[..., None]
 
 
 def encode_items(
@@ -149,7 +157,7 @@ def score_late(
     out = np.full(len(candidates), np.nan, np.float32)
     device = next(net.parameters()).device
     with timed("tokenize"):
-        histories = Ragged.of([texts.history(events) for events in queries.history])
+        histories = Ragged.of([texts.history(past) for past in pasts(queries)])
         usable = texts.known[candidates.items] & (histories.lengths[candidates.rows] > 0)
         rows = np.flatnonzero(usable)
         asked = np.unique(candidates.rows[rows])
@@ -170,7 +178,7 @@ def score_late(
                 with timed("gather"):
                     tokens, lengths = store.gather(candidates.items[mine])
                 with timed("interact"):
-                    found.append((mine, net.judge(_max_sim(history, tokens, lengths))))
+                    found.append((mine, net.judge(_max_sim(history, tokens, lengths)[:, None])))
                 flops = 2.0 * len(history) * len(tokens) * net.vector_size
                 count(flops=flops, bytes=tokens.nbytes)
         # one copy back for all queries: a GPU waits here and nowhere else

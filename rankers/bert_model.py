@@ -8,121 +8,56 @@ that works.
 
 from __future__ import annotations
 
-import inspect
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from fusion.errors import ConfigError, explain
 from fusion.work import attention_flops, linear_flops
 from rankers.bert_blocks import ATTENTION, Blocks, ramps
-from rankers.packing import HISTORY, PADDING, pack
+from rankers.bert_config_training import Training
+from rankers.bert_heads import calibrated_bias, first_slope, on_sphere
+from rankers.bert_objective import Objective
+from rankers.bert_packed import Batch, Flat, make_batch
+from rankers.packing import HISTORY, PADDING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = [
-    "Batch",
-    "Flat",
-    "Net",
-    "calibrated_bias",
-    "check_encoder",
-    "first_slope",
-    "label_loss",
-    "make_batch",
-    "matrix_weights",
-    "on_sphere",
-]
-
-#: a first slope of the head in the cosine; sentence encoders are trained with a temperature of 0.05
-_CTR_SLOPE = 20.0
-_RATING_SLOPE = 1.0
+__all__ = ["Batch", "Flat", "Net", "make_batch", "matrix_weights", "objective_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """``B`` packed sequences of at most ``T`` tokens, at most ``C`` candidates each.
-
-    Attributes:
-        tokens: (B, T) int64.
-        positions: (B, T) int64: from 0 in the history, and from 0 again in every candidate.
-        segments: (B, T) int64, as in `rankers.packing.Packed`.
-        size: ``C``.
-    """
-
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    segments: torch.Tensor
-    size: int
-
-
-def make_batch(
-    histories: Sequence[Sequence[int]], candidates: Sequence[Sequence[Sequence[int]]], pad: int
-) -> Batch:
-    """Pack ``B`` histories with their candidates (token ids).
-
-    A candidate's positions begin at 0 like those of a text of its own, which the encoder was
-    trained on; ranked by the cosine before any training this is much the better choice.
-    """
-    packed = pack(histories, candidates, pad)
-    lengths = np.array([len(history) for history in histories], np.int64)
-    positions = packed.positions - np.where(packed.segments > HISTORY, lengths[:, None], 0)
-    return Batch(
-        torch.from_numpy(packed.tokens),
-        torch.from_numpy(positions),
-        torch.from_numpy(packed.segments),
-        max(map(len, candidates), default=0),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Flat:
-    """The ``T`` tokens of one pass, without padding.
-
-    Attributes:
-        tokens: (T,) int64.
-        positions: (T,) int64, from 0 in every history and every candidate.
-        types: (T,) int64: token types.
-        blocks: who may look at whom.
-    """
-
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    types: torch.Tensor
-    blocks: Blocks
-
-    def to(self, device: torch.device) -> Flat:
-        """The same on ``device``."""
-        tokens, positions, types = (
-            x.to(device, non_blocking=True) for x in (self.tokens, self.positions, self.types)
-        )
-        return Flat(tokens, positions, types, self.blocks.to(device))
+def objective_of(rating: bool, config: Training | None, features: int) -> Objective:
+    """What ``config`` says; without one, the plain loss of the ctr or the rating head."""
+    config = Training(head="rating" if rating else "ctr") if config is None else config
+    return Objective(config, features=features)
 
 
 class Net(nn.Module):  # type: ignore[misc]
     """Encoder and head.
 
     Args:
-        encoder: an encoder that `check_encoder` accepts.
-        rating: whether the head is the rating head (squared error) or the ctr head (cross-entropy).
+        encoder: an encoder that `rankers.bert_check.check_encoder` accepts.
+        rating: whether the score is a rating, standardised; else it is a logit.
         history_bias: added to a candidate's attention to the history; see `rankers.bert.Config`.
         dropout: of the features before the head, in training.
+        config: what it is trained on; ``None`` = squared error or cross-entropy.
     """
 
     item_type = 1  # token type of the candidates; the history has 0
 
     def __init__(
-        self, encoder: Any, *, rating: bool, history_bias: float | None, dropout: float
+        self,
+        encoder: Any,
+        *,
+        rating: bool,
+        history_bias: float | None,
+        dropout: float,
+        config: Training | None = None,
     ) -> None:
         super().__init__()
         self.width = width = encoder.config.hidden_size
         self.encoder = encoder
-        self.rating = rating
+        self.objective = objective_of(rating, config, 3 * width)
         self.history_bias = history_bias
         self.dropout = nn.Dropout(dropout)
         self.head = nn.utils.skip_init(nn.Linear, 3 * width, 1)  # filled below, nothing is drawn
@@ -143,6 +78,8 @@ class Net(nn.Module):  # type: ignore[misc]
         segments: torch.Tensor,
         labels: torch.Tensor | None = None,
         size: int | None = None,
+        ratings: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """``logits`` (B, C) float32, meaningless where a row has fewer candidates; maybe ``loss``.
 
@@ -150,15 +87,23 @@ class Net(nn.Module):  # type: ignore[misc]
             tokens: (B, T) int64.
             positions: (B, T) int64.
             segments: (B, T) int64.
-            labels: (B, C) float32: 1 met next, 0 sampled (ctr), or the standardised rating; NaN =
-                no label. With it the result holds ``loss``, the mean over the labels.
+            labels: (B, C) float32: 1 met next, 0 sampled, or the standardised rating; NaN = no
+                label. With it the result holds ``loss``; see `rankers.bert_objective`.
             size: ``C``, where there are no labels.
+            ratings, weights: (B, C) float32 or ``None``; see `Objective.forward`.
         """
         width = labels.shape[1] if labels is not None else size
-        logits = self.logits(self.flatten(tokens, positions, segments, int(width or 0)))
+        flat = self.flatten(tokens, positions, segments, int(width or 0))
+
+        def once() -> tuple[torch.Tensor, torch.Tensor]:
+            features = self.features(flat)
+            return self.judge(features), features
+
         if labels is None:
-            return {"logits": logits}
-        return {"loss": label_loss(logits, labels, rating=self.rating), "logits": logits}
+            return {"logits": once()[0]}
+        return self.objective.of(
+            once, labels, ratings=ratings, weights=weights, training=self.training
+        )
 
     def logits(self, flat: Flat, states: torch.Tensor | None = None) -> torch.Tensor:
         """(U, C) float32 logits; meaningless where a history has fewer candidates.
@@ -166,10 +111,18 @@ class Net(nn.Module):  # type: ignore[misc]
         Args:
             states: (T, D) what `encode` gives, where something else computed it.
         """
+        return self.judge(self.features(flat, states))
+
+    def features(self, flat: Flat, states: torch.Tensor | None = None) -> torch.Tensor:
+        """(U, C, F) float32: what the head reads of each candidate."""
         states = (self.encode(flat) if states is None else states).float()
         history, items = flat.blocks.means(states)  # (U, D), (U, C, D)
         h, c = on_sphere(history)[:, None].expand_as(items), on_sphere(items)
-        features = self.dropout(torch.cat([c, h, c * h], dim=-1))  # (U, C, 3D)
+        features: torch.Tensor = self.dropout(torch.cat([c, h, c * h], dim=-1))  # (U, C, 3D)
+        return features
+
+    def judge(self, features: torch.Tensor) -> torch.Tensor:
+        """(U, C) float32 logits of ``features`` (U, C, F)."""
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features)[..., 0]
 
@@ -230,6 +183,10 @@ class Net(nn.Module):  # type: ignore[misc]
         """Let the encoder compute in ``dtype``; what follows it stays in float32."""
         self.encoder.to(dtype)
 
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """Let the encoder's layers be computed again in the backward pass; the Trainer asks."""
+        self.encoder.activation_checkpointing_enable(**options)
+
     def own_parts(self) -> list[nn.Module]:
         """What is trained whatever is tuned: all that did not come with the encoder."""
         return [part for name, part in self.named_children() if name != "encoder"]
@@ -241,42 +198,10 @@ class Net(nn.Module):  # type: ignore[misc]
 
     def calibrate(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.float32]) -> None:
         """Set the bias of the untrained head so that the mean prediction is the mean label."""
+        if not self.objective.calibrates:
+            return
         with torch.no_grad():
-            self.head.bias += calibrated_bias(logits, labels, rating=self.rating)
-
-
-def calibrated_bias(
-    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.float32], *, rating: bool
-) -> float:
-    """What to add to ``logits`` so that their mean says the mean of the ``labels`` (NaN = none)."""
-    given = ~np.isnan(labels)
-    if not given.any():
-        return 0.0
-    goal = float(labels[given].mean())
-    if not rating:
-        least = 0.5 / int(given.sum())  # finite where all labels are alike
-        share = min(max(goal, least), 1 - least)
-        goal = math.log(share / (1 - share))
-    return goal - float(logits[given].mean())
-
-
-def first_slope(*, rating: bool) -> float:
-    """What an untrained head multiplies a cosine by."""
-    return _RATING_SLOPE if rating else _CTR_SLOPE
-
-
-def label_loss(logits: torch.Tensor, labels: torch.Tensor, *, rating: bool) -> torch.Tensor:
-    """Mean squared error or binary cross-entropy of ``logits`` over ``labels`` that are not NaN."""
-    given = ~torch.isnan(labels)
-    x, y = logits[given], labels[given]
-    if rating:
-        return nn.functional.mse_loss(x, y)
-    return nn.functional.binary_cross_entropy_with_logits(x, y)
-
-
-def on_sphere(x: torch.Tensor) -> torch.Tensor:
-    """``x`` (..., D) with the length ``sqrt(D)``."""
-    return nn.functional.normalize(x, dim=-1) * x.shape[-1] ** 0.5
+            self.head.bias += calibrated_bias(logits, labels, rating=self.objective.rating)
 
 
 def matrix_weights(encoder: nn.Module) -> int:
@@ -286,44 +211,3 @@ def matrix_weights(encoder: nn.Module) -> int:
         for name, part in encoder.named_modules()
         if isinstance(part, nn.Linear) and "pooler" not in name
     )
-
-
-def check_encoder(encoder: Any, name: str, *, longest: int) -> None:
-    """Refuse an encoder that cannot read packed sequences of texts of ``longest`` tokens.
-
-    Raises:
-        ConfigError: it takes no position ids, has too few positions, or lets one candidate look at
-            another in spite of the mask (tried on a sequence of three tokens).
-    """
-    who = f"bert base_model {name!r}"
-    wanted = (
-        "an encoder that takes position_ids and follows transformers' attention interface "
-        "(BERT, MiniLM, RoBERTa)"
-    )
-    kind, advice = type(encoder).__name__, "choose another base_model"
-    if "position_ids" not in inspect.signature(encoder.forward).parameters:
-        raise ConfigError(explain(who, wanted, kind, advice))
-    net = Net(encoder, rating=False, history_bias=0.0, dropout=0.0).eval()
-    positions = getattr(encoder.config, "max_position_embeddings", longest) - net.first_position
-    if longest > positions:
-        raise ConfigError(
-            explain(
-                who,
-                f"history_tokens and item_tokens of at most {positions - 2}",
-                str(longest - 2),
-                "lower them",
-            )
-        )
-    tokens = np.array([1, 2, 3])
-    alone, beside = (
-        net.layout(tokens[:2], np.array([[1, 1]])),
-        net.layout(tokens, np.array([[1, 1, 1]])),
-    )
-    try:
-        with torch.inference_mode():
-            a, b = (net.encode(flat)[:2] for flat in (alone, beside))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(explain(who, wanted, f"{kind}: {error}", advice)) from error
-    if not torch.allclose(a, b, atol=1e-3):
-        got = f"{kind}, whose states of one candidate change with the next candidate"
-        raise ConfigError(explain(who, wanted, got, advice))

@@ -30,6 +30,7 @@ from fusion.queries import Queries
 from rankers.bert_blocks import Blocks
 from rankers.bert_config import Config
 from rankers.bert_cross import CrossNet, Pairs, make_pairs
+from rankers.bert_history import pasts
 from rankers.bert_model import Flat, Net
 from rankers.bert_scoring import plan, read
 from rankers.bert_text import Texts
@@ -205,8 +206,8 @@ def _requests(net: Any, texts: Texts, config: Config, data: Dataset | None) -> I
     size = min(_CANDIDATES, len(known))
     candidates = Candidates.bare(np.arange(len(users) + 1, dtype=np.int64) * size, items)
     if isinstance(net, CrossNet):
-        for q, events_of in enumerate(queries.history):
-            shown = [texts.shown(events_of)] * size
+        for q, past in enumerate(pasts(queries)):
+            shown = [texts.shown(past)] * size
             yield make_pairs(texts, shown, items[q * size : (q + 1) * size])
         return
     histories, sequences = plan(queries, candidates, texts, config.max_tokens)

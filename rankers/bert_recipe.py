@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import random
-import shutil
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import (
     PrinterCallback,
     ProgressCallback,
     Trainer,
     TrainingArguments,
-    get_linear_schedule_with_warmup,
-    set_seed,
+    get_scheduler,
 )
 
+from finetuning.adversarial import AdversarialMixin
+from finetuning.arguments import trainer_arguments
+from finetuning.randomness import isolated_rng
+from finetuning.running import checkpoints, run
+from finetuning.settings import Optimization
+from finetuning.stopping import Watch
 from fusion.protocols import FitContext
 from rankers.bert_batches import Collator, Numbers, either
 from rankers.bert_config import Config
 from rankers.bert_model import Net
-from rankers.bert_watch import Watch, last_checkpoint
+from rankers.bert_tuning import at_rest, make_trainable, parameter_groups
 from rankers.device import quiet, working_dtype
 
-__all__ = ["fine_tune"]
+__all__ = ["fine_tune", "validate"]
 
-log = logging.getLogger(__name__)
+_CLIP = 1.0  # largest norm of a gradient
+
+
+class _Trainer(AdversarialMixin, Trainer):  # type: ignore[misc]
+    """The Trainer, moving word embeddings where it is asked to."""
 
 
 def fine_tune(
@@ -71,54 +74,69 @@ def fine_tune(
         ``steps`` taken and, where there was a validation, ``validation`` (best) and ``untrained``.
     """
     (collate, count), (collate_held, held) = training, validation
-    with ExitStack() as stack:
-        stack.enter_context(_own_randomness(seed))
-        stack.enter_context(quiet(not context.progress))
-        _unfreeze(net, config)
-        keep = context.workdir is not None
-        if context.workdir is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        else:
-            folder = context.workdir / name
-        watch = Watch(config.patience, lower=lower, steps=steps, show=context.progress)
-        checkpoint = last_checkpoint(folder) if keep else None
-        if checkpoint is not None:
-            log.info("bert: going on from %s", checkpoint)
-            watch.read(checkpoint)
-        optimizer = torch.optim.AdamW(_parameter_groups(net, config))
+    keep = context.workdir is not None
+    sign = -1.0 if lower else 1.0  # a watch takes higher for better
+
+    def value() -> float:
+        return sign * float(trainer.evaluate()["eval_score"])
+
+    with (
+        isolated_rng(seed),
+        quiet(not context.progress),
+        checkpoints(context.workdir, name) as folder,
+    ):
+        make_trainable(net, config, seed)
+        optimizer = torch.optim.AdamW(parameter_groups(net, config))
         warmup = math.ceil(config.warmup * steps)
-        trainer = Trainer(
+        scheduler = get_scheduler(config.optimization.schedule, optimizer, warmup, steps)
+        trainer = _Trainer(
             model=model,
-            args=_arguments(
-                config,
-                folder,
-                steps,
-                seed,
-                keep=keep,
-                validate=held > 0,
-                start=checkpoint is None,
-            ),
+            args=_arguments(config, folder, steps, seed, keep=keep),
             train_dataset=Numbers(count),
             eval_dataset=Numbers(held, offset=count),
             data_collator=either(collate, collate_held, count),
             compute_metrics=metrics,
-            optimizers=(optimizer, get_linear_schedule_with_warmup(optimizer, warmup, steps)),
-            callbacks=[watch],
+            optimizers=(optimizer, scheduler),
+        )
+        trainer.adversarial = config.adversarial
+        watch = Watch(
+            value if held else None,
+            steps=steps,
+            every=min(config.evaluate_every, steps),
+            patience=config.patience,
+            bar="bert" if context.progress else "",
+        )
+        report = run(trainer, watch)
+        net.to("cpu")
+        at_rest(net, config)
+    return {name: x if name == "steps" else sign * x for name, x in report.items()}
+
+
+def validate(
+    net: torch.nn.Module,
+    config: Config,
+    validation: tuple[Collator, int],
+    metrics: Callable[[Any], dict[str, float]],
+) -> float:
+    """``score`` of ``net`` as it is, on the CPU or the GPU, on ``validation``; see `fine_tune`."""
+    collate, held = validation
+    plain = config.model_copy(update={"optimization": Optimization()})  # nothing to track
+    with tempfile.TemporaryDirectory() as folder, isolated_rng(0), quiet():
+        trainer = Trainer(
+            model=net,
+            args=_arguments(plain, Path(folder), 1, 0, keep=False),
+            eval_dataset=Numbers(held),
+            data_collator=collate,
+            compute_metrics=metrics,
         )
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        value = float(trainer.evaluate()["eval_score"])
         net.to("cpu")
-        watch.restore(model)
-        _freeze(net, config)
-        if keep:
-            shutil.rmtree(folder, ignore_errors=True)
-    return {"steps": float(trainer.state.global_step), **watch.report()}
+    return value
 
 
-def _arguments(
-    config: Config, folder: Path, steps: int, seed: int, *, keep: bool, validate: bool, start: bool
-) -> Any:
+def _arguments(config: Config, folder: Path, steps: int, seed: int, *, keep: bool) -> Any:
     """Hugging Face's arguments for ``steps`` optimizer steps.
 
     Args:
@@ -127,92 +145,27 @@ def _arguments(
         steps: at most.
         seed: of the Trainer.
         keep: whether checkpoints are written.
-        validate: whether there is anything to validate on.
-        start: whether the state before the first step is validated too.
     """
-    cpu = not torch.cuda.is_available()
-    every = min(config.evaluate_every, steps)
     # a validation example has several times the candidates of a training example
     smaller = math.ceil((1 + config.validation_candidates) / (1 + config.negatives))
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=max(1, config.batch_size // smaller),
-        use_cpu=cpu,
+    usual = trainer_arguments(
+        config.optimization,
+        folder=folder,
+        steps=steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        clip=_CLIP,
         bf16=working_dtype(config.dtype) == torch.bfloat16,
-        eval_strategy="steps" if validate else "no",
-        eval_steps=every,
-        eval_on_start=validate and start,
-        save_strategy="steps" if keep else "no",
-        save_steps=every,
-        save_total_limit=2,
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
         seed=seed,
-        dataloader_pin_memory=not cpu,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        train_sampling_strategy="sequential",
+        save_every=min(config.evaluate_every, steps) if keep else None,
     )
-
-
-def _unfreeze(net: Net, config: Config) -> None:
-    """Choose what is trained."""
-    own = net.own_parts()
-    net.requires_grad_(config.tune == "full")
-    if config.tune == "full":
-        for name, parameter in net.encoder.named_parameters():
-            if "pooler" in name and config.mode != "cross":  # not used, so without a gradient
-                parameter.requires_grad_(False)
-        net.encoder.get_input_embeddings().requires_grad_(not config.freeze_embeddings)
-    elif config.tune == "lora":
-        from peft import LoraConfig, get_peft_model
-
-        adapters = LoraConfig(
-            r=config.lora_rank,
-            lora_alpha=config.lora_alpha,
-            lora_dropout=config.dropout,
-            target_modules="all-linear",
-            exclude_modules=r".*(pooler|classifier).*",
-        )
-        with warnings.catch_warnings():
-            # peft asks transformers by a name that transformers is about to give up
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-            net.encoder = get_peft_model(net.encoder, adapters)
-    for part in own:
-        part.requires_grad_(True)
-
-
-def _freeze(net: Net, config: Config) -> None:
-    """A plain encoder again, at rest."""
-    if config.tune == "lora":
-        net.encoder = net.encoder.merge_and_unload()
-    net.requires_grad_(False)
-    net.eval()
-
-
-def _parameter_groups(net: Net, config: Config) -> list[dict[str, Any]]:
-    """AdamW's groups: the head has a rate of its own, vectors (biases, norms) have no decay."""
-    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
-        if parameter.requires_grad:
-            is_head = name.startswith("head.") or "classifier." in name
-            rate = config.head_learning_rate if is_head else config.learning_rate
-            decay = config.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    return [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """Seed the global generators that Trainer and dropout use, and give them back untouched."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        set_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+    own = {
+        "per_device_eval_batch_size": max(1, config.batch_size // smaller),
+        "remove_unused_columns": False,
+        "label_names": ["labels"],
+        # the examples come in batches of like length
+        "train_sampling_strategy": "sequential",
+    }
+    return TrainingArguments(**{**usual, **own})

@@ -13,6 +13,7 @@ import torch
 from fusion.candidates import Candidates
 from fusion.queries import Queries
 from fusion.work import count, timed
+from rankers.bert_history import pasts
 from rankers.bert_model import Flat, Net
 from rankers.bert_text import Texts
 
@@ -45,7 +46,7 @@ def plan(
     A query's candidates are spread evenly over as few sequences as will do. Rows without text and
     queries without history stand in no sequence.
     """
-    histories = [texts.history(events) for events in queries.history]
+    histories = [texts.history(past) for past in pasts(queries)]
     # (N,) tokens of each candidate with its two special tokens; 0 = no text
     costs = texts.candidates.lengths[candidates.items]
     sequences = []

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from fusion.artifacts import read_arrays, write_arrays
 from fusion.errors import ConfigError, explain
 from fusion.ragged import Ragged, spans
+from rankers.bert_history import PLAIN, Past, Wording
 
-__all__ = ["Texts", "load_tokens", "save_tokens", "tokenize", "tokens_key"]
+__all__ = ["Texts", "load_tokens", "save_tokens", "token_ids", "tokenize", "tokens_key"]
 
 _BATCH = 4096  # texts handed to the tokenizer at once
 
@@ -35,6 +36,7 @@ class Texts:
         history_events: how many of the newest events with text the history shows.
         history_tokens: how many tokens it may have, its two special tokens not counted.
         middle: how many ``end`` tokens stand between the two texts of a pair (RoBERTa has two).
+        wording: order of the history, and what is said of each event beside its text.
     """
 
     items: Ragged
@@ -44,6 +46,7 @@ class Texts:
     history_events: int
     history_tokens: int
     middle: int = 1
+    wording: Wording = PLAIN
 
     @cached_property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -70,22 +73,31 @@ class Texts:
         tokens: list[int] = self.candidates[item].tolist()
         return tokens
 
-    def shown(self, events: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    def shown(self, events: npt.NDArray[np.int32] | Past) -> npt.NDArray[np.int32]:
         """Tokens of the history's text alone, see `history`; (0,) where no event has text."""
-        events = events[self.known[events]][-self.history_events :]
-        if not len(events):
+        past = events if isinstance(events, Past) else Past(events)
+        past = past.take(np.flatnonzero(self.known[past.items])[-self.history_events :])
+        if not len(past.items):
             return np.empty(0, np.int32)
-        used = np.cumsum(self.lengths[events][::-1])  # from the newest on
+        codes = self.wording.codes(past)
+        lengths = self.lengths[past.items] + self.wording.notes.lengths[codes]
+        used = np.cumsum(lengths[::-1])  # from the newest on
         n = max(1, int(np.searchsorted(used, self.history_tokens, side="right")))
+        step = -1 if self.wording.newest_first else 1
+        items, codes = past.items[-n:][::step], codes[-n:][::step]
         # more than the limit only where the newest alone is
-        return self.items.take(events[-n:]).values[: self.history_tokens]
+        return self.wording.write(codes, self.items.take(items))[: self.history_tokens]
 
-    def history(self, events: npt.NDArray[np.int32]) -> list[int]:
-        """``[CLS] oldest ... newest [SEP]`` of item_index ``events``, the oldest first.
+    def history(self, events: npt.NDArray[np.int32] | Past) -> list[int]:
+        """``[CLS] oldest ... newest [SEP]`` of ``events``, which come the oldest first.
 
         Events without text are passed over. Of the newest ``history_events`` that remain, the
         oldest are left out until the rest fits ``history_tokens``; the newest event always stays,
-        cut if it must be. Empty where no event has text.
+        cut if it must be. Empty where no event has text. `wording` may turn the order round and
+        put words before the texts.
+
+        Args:
+            events: (n,) int32 item_index, or with ratings and times as a `Past`.
         """
         shown = self.shown(events).tolist()
         return [self.start, *shown, self.end] if shown else []
@@ -99,6 +111,7 @@ def tokenize(
     history_events: int,
     history_tokens: int,
     items: Ragged | None = None,
+    wording: Wording = PLAIN,
 ) -> Texts:
     """Every text's first ``item_tokens`` token ids.
 
@@ -109,6 +122,7 @@ def tokenize(
         history_events: see `Texts`.
         history_tokens: see `Texts`.
         items: the token ids, where they are known already; see `load_tokens`.
+        wording: see `Texts`.
 
     Raises:
         ConfigError: the tokenizer has no pair of tokens that open and close a text.
@@ -128,13 +142,14 @@ def tokenize(
         )
     pad = tokenizer.pad_token_id
     return Texts(
-        _token_ids(tokenizer, texts, item_tokens) if items is None else items,
+        token_ids(tokenizer, texts, item_tokens) if items is None else items,
         start,
         end,
         end if pad is None else pad,
         history_events,
         history_tokens,
         max(1, tokenizer.num_special_tokens_to_add(pair=True) - 2),
+        wording,
     )
 
 
@@ -173,7 +188,8 @@ def load_tokens(path: Path, key: str) -> Ragged | None:
     return Ragged(arrays["offsets"], arrays["values"])
 
 
-def _token_ids(tokenizer: Any, texts: Sequence[str], item_tokens: int) -> Ragged:
+def token_ids(tokenizer: Any, texts: Sequence[str], item_tokens: int) -> Ragged:
+    """The first ``item_tokens`` token ids of each text, without special tokens."""
     lists: list[list[int]] = []
     for at in range(0, len(texts), _BATCH):
         batch = tokenizer(

@@ -41,6 +41,7 @@ pytestmark = [
 def small_quick() -> EngineConfig:
     """``configs/quick.yaml`` with every training budget cut to a few steps."""
     raw = EngineConfig.from_yaml(QUICK).to_dict()
+    raw["retrievers"]["sequential"]["train"].update(max_steps=6, looks=2, batch_events=256)
     raw["retrievers"]["dense"]["train"].update(max_pairs=64, batch_size=32, validation_users=10)
     raw["rankers"]["bert"].update(
         max_steps=4, refit_steps=2, evaluate_every=2, validation_users=10, validation_candidates=10

@@ -123,7 +123,7 @@ class Interrupted(Exception):
 def test_an_interrupted_training_goes_on_from_its_checkpoint(
     make, tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rankers.bert_watch import Watch
+    from finetuning.stopping import Watch
 
     options = {"max_steps": 8, "learning_rate": 1e-3, "dropout": 0.2}
     whole = make(**options)
@@ -284,7 +284,7 @@ def test_loading_does_not_tokenize_again(
     def refuse(*args: Any) -> Any:
         raise AssertionError("tokenised again")
 
-    monkeypatch.setattr(bert_text, "_token_ids", refuse)
+    monkeypatch.setattr(bert_text, "token_ids", refuse)
     loaded = make(mode=mode, max_steps=0)
     loaded.load(tmp_path, tiny)
     np.testing.assert_allclose(ask(loaded, tiny), ask(model, tiny), atol=1e-5)

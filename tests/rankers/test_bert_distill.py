@@ -182,7 +182,7 @@ class Interrupted(Exception):
 def test_an_interrupted_training_goes_on_from_its_checkpoint(
     make: Callable[..., Student], tiny: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rankers.bert_watch import Watch
+    from finetuning.stopping import Watch
 
     lessons = taught_by_words(tiny)
     options = {"max_steps": 8, "evaluate_every": 2, "learning_rate": 1e-3, "dropout": 0.2}

@@ -8,7 +8,8 @@ import torch
 from bert_models import encoder
 
 from fusion.errors import ConfigError
-from rankers.bert_model import Net, check_encoder, make_batch
+from rankers.bert_check import check_encoder
+from rankers.bert_model import Net, make_batch
 
 HISTORIES = [[2, 20, 21, 22, 3], [2, 30, 3]]
 CANDIDATES = [[[2, 40, 3], [2, 41, 42, 43, 3], [2, 40, 3]], [[2, 50, 51, 3]]]
