@@ -65,19 +65,27 @@ class Sequential(BlockRetriever):
         self._table, self._warm = None, self._known
 
     def refit(self, data: Dataset, context: FitContext) -> None:
-        """Go on from the fitted weights, for ``train.refit_share`` of the steps that helped."""
+        """Learn from the newer events too, as ``train.refit`` says; nothing is held out."""
         from retrievers.sequential_training import train
 
         self._fitted()
         data.require_events(self.name)
-        self._know(data, data.popularity > 0)
+        recipe, rng = self.config.train, context.rng(f"{self.name}.refit")
+        met = data.popularity > 0
+        self._know(data, met)
+        steps = self._steps
+        if recipe.refit == "scratch":
+            self._network = self._fresh(met, int(rng.integers(2**31)))
+        else:
+            recipe = recipe.model_copy(update={"learning_rate": recipe.refit_learning_rate})
+            steps = round(recipe.refit_share * steps)
         train(
             self._network,
             data,
-            self.config,
+            self.config.model_copy(update={"train": recipe}),
             evaluate=None,
-            steps=round(self.config.train.refit_share * self._steps),
-            seed=int(context.rng(f"{self.name}.refit").integers(2**31)),
+            steps=steps,
+            seed=int(rng.integers(2**31)),
             context=context,
             name=self.name,
         )

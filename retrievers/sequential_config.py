@@ -47,12 +47,17 @@ class SequentialTraining(ComponentConfig):
     max_seconds: float | None = Field(
         None, gt=0, description="stop after so long; results then depend on the machine's speed"
     )
+    refit: Literal["continue", "scratch"] = Field(
+        "continue",
+        description="continue = refit goes on from the fitted weights; scratch = it trains anew on "
+        "everything, for as many steps as helped fit: better, at the price of another fit",
+    )
     refit_share: float = Field(
-        0.25, ge=0, le=1, description="refit goes on for this share of the steps that helped fit"
+        0.3, ge=0, le=1, description="continue: for this share of the steps that helped fit"
     )
     batch_events: int = Field(2048, ge=1, description="events a step, padding included")
     learning_rate: float = Field(2e-3, gt=0, description="peak rate; linear decay after a warm-up")
-    refit_learning_rate: float = Field(5e-4, gt=0, description="peak rate of refit")
+    refit_learning_rate: float = Field(1e-3, gt=0, description="continue: peak rate")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps that warm up")
     weight_decay: float = Field(0.01, ge=0, description="of matrices; biases and norms have none")
     clip: float = Field(1.0, gt=0, description="largest norm of a gradient")
@@ -81,7 +86,7 @@ class SequentialConfig(RetrieverConfig):
     size: int = Field(128, ge=2, description="numbers an item's embedding has")
     layers: int = Field(2, ge=1, description="transformer blocks")
     heads: int = Field(2, ge=1, description="attention heads; must divide `size`")
-    dropout: float = Field(0.4, ge=0, lt=1, description="in embeddings, attention and blocks")
+    dropout: float = Field(0.3, ge=0, lt=1, description="in embeddings, attention and blocks")
     length: int = Field(100, ge=1, description="newest events that are read")
     gaps: bool = Field(
         True, description="whether the time between events is read, where times are known"

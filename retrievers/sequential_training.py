@@ -105,7 +105,6 @@ def train(
         recipe.shuffle_ties,
         seed,
     )
-    first = steps is None
     if steps is None:
         steps = min(recipe.max_steps, recipe.epochs * windows.batches())
     if steps == 0 or windows.batches() == 0:
@@ -114,7 +113,7 @@ def train(
     weights[weights > 0] **= recipe.negatives_power
     lesson = Lesson(network, weights, recipe)
     every = -(-steps // recipe.looks)
-    told = [config.model_dump(mode="json"), data.fingerprint, steps, seed, first]
+    told = [config.model_dump(mode="json"), data.fingerprint, steps, seed]
     run = sha256(json.dumps(told).encode()).hexdigest()[:16]
     with ExitStack() as stack:
         stack.enter_context(isolated_rng(seed))
@@ -130,7 +129,7 @@ def train(
                 max_steps=steps,
                 per_device_train_batch_size=1,  # of ready batches
                 train_sampling_strategy="sequential",
-                learning_rate=recipe.learning_rate if first else recipe.refit_learning_rate,
+                learning_rate=recipe.learning_rate,
                 lr_scheduler_type="linear",
                 warmup_steps=round(recipe.warmup * steps),
                 weight_decay=recipe.weight_decay,

@@ -140,9 +140,10 @@ def test_only_the_newest_events_are_read(tiny):
         assert one == pytest.approx(other, abs=1e-5, nan_ok=True)
 
 
-def test_refit_goes_on_and_learns_of_new_items(tiny):
+@pytest.mark.parametrize("how", ["continue", "scratch"])
+def test_refit_learns_of_new_items(tiny, how):
     seen = tiny.interactions.items != tiny.interactions.items[0]
-    model = Sequential({**SMALL, "text": None})
+    model = Sequential({**SMALL, "text": None, "train": {**SMALL["train"], "refit": how}})
     model.fit(tiny.where(seen), FitContext(seed=3))
     queries = tiny.queries(np.arange(3), exclude_seen=False)
     column = int(tiny.interactions.items[0])
