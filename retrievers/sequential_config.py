@@ -64,7 +64,10 @@ class SequentialTraining(ComponentConfig):
     looks: int = Field(8, ge=1, description="how often to look at the inner validation set")
     patience: int = Field(3, ge=1, description="looks without improvement before stopping")
     validation_users: int = Field(
-        2000, ge=0, description="users whose newest event is held out; 0 = never stop early"
+        2000,
+        ge=0,
+        description="users whose newest event is held out; where there are fewer, each gives up to "
+        "five; 0 = never stop early",
     )
     shuffle_ties: bool = Field(
         True,

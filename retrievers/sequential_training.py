@@ -22,6 +22,7 @@ from finetuning.randomness import isolated_rng
 from fusion.data.dataset import Dataset
 from fusion.protocols import FitContext
 from fusion.queries import Queries
+from fusion.ragged import spans
 from retrievers.encoder import uses_bf16
 from retrievers.sequential_batches import Windows
 from retrievers.sequential_config import SequentialConfig
@@ -34,13 +35,17 @@ __all__ = ["Held", "hold_out", "train"]
 log = logging.getLogger(__name__)
 
 
+#: a user gives at most so many events to the inner validation set, and this share of them
+_HELD_EVENTS, _HELD_SHARE = 5, 0.2
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """The inner validation set: some users' newest events, and everybody's others.
 
     Attributes:
         train: the data set without the held-out events.
-        queries: what is known of the users before theirs.
+        queries: what is known before each of them.
         targets: (V,) int32 item_index of the held-out events.
     """
 
@@ -49,24 +54,29 @@ class Held:
     targets: npt.NDArray[np.int32]
 
 
-def hold_out(data: Dataset, users: int, rng: np.random.Generator) -> Held | None:
-    """Hold out the newest event of ``users`` users drawn at random; ``None`` where nobody can be.
+def hold_out(data: Dataset, count: int, rng: np.random.Generator) -> Held | None:
+    """Hold out the newest event of ``count`` users drawn at random; ``None`` where nobody can be.
 
-    A user keeps at least two events; an item that would be left without any is not held out.
+    Where there are fewer users, each gives more: up to five events, and at most a fifth of them,
+    since a few hundred events do not tell a better model from a worse one. A user keeps at least
+    two; what was held out of an item that is left without any event is not asked for.
     """
-    last = data.offsets[1:] - 1
-    able = np.flatnonzero(np.diff(data.offsets) >= 3)
-    chosen = np.sort(rng.permutation(able)[:users])
-    keep = np.ones(len(data), bool)
-    keep[last[chosen]] = False
-    train = data.where(keep)
-    chosen = chosen[train.popularity[data.interactions.items[last[chosen]]] > 0]
+    lengths = np.diff(data.offsets)
+    able = np.flatnonzero(lengths >= 3)
+    chosen = np.sort(rng.permutation(able)[:count])
     if len(chosen) == 0:
         return None
+    each = min(_HELD_EVENTS, -(-count // len(chosen)))
+    given = np.clip((lengths[chosen] * _HELD_SHARE).astype(np.int64), 1, each)
+    rows = spans(data.offsets[chosen + 1] - given, given)
     keep = np.ones(len(data), bool)
-    keep[last[chosen]] = False
+    keep[rows] = False
     train = data.where(keep)
-    return Held(train, train.queries(chosen), data.interactions.items[last[chosen]])
+    rows = rows[train.popularity[data.interactions.items[rows]] > 0]
+    if len(rows) == 0:
+        return None
+    users = data.interactions.users[rows].astype(np.int64)
+    return Held(train, data.queries_before(users, rows), data.interactions.items[rows])
 
 
 def train(
