@@ -160,19 +160,22 @@ class Sequential(BlockRetriever):
         from retrievers.sequential_batches import recent
 
         network, config = self._network, self.config
+        device = network.free.device  # the GPU's, while training there
         out = np.empty((len(queries), len(self._known)), np.float32)
         with torch.inference_mode():
             whole = network.table()
             if self._table is None:
-                self._table = whole.numpy()[self._known.items]
+                self._table = whole.cpu().numpy()[self._known.items]
             for start in range(0, len(queries), config.batch_size):
                 part = queries.take(np.arange(start, min(start + config.batch_size, len(queries))))
                 batch = recent(part, self._known.columns >= 0, config.length)
                 with timed("transformer"):
-                    states = network(
-                        torch.from_numpy(batch.items), torch.from_numpy(batch.gaps), whole
-                    ).numpy()
-                last = states[np.arange(len(part)), batch.lengths - 1]
+                    items, gaps = (
+                        torch.from_numpy(a).to(device) for a in (batch.items, batch.gaps)
+                    )
+                    states = network(items, gaps, whole)
+                    ends = torch.from_numpy(batch.lengths - 1).to(device)
+                    last = states[torch.arange(len(part), device=device), ends].cpu().numpy()
                 out[start : start + len(part)] = last @ self._table.T
                 self._count(batch.items.shape)
         return out

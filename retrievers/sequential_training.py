@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import PrinterCallback, ProgressCallback, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from finetuning.randomness import isolated_rng
+from finetuning.running import checkpoints, run
+from finetuning.stopping import Watch
 from fusion.data.dataset import Dataset
 from fusion.protocols import FitContext
 from fusion.queries import Queries
@@ -28,7 +26,6 @@ from retrievers.sequential_batches import Windows
 from retrievers.sequential_config import SequentialConfig
 from retrievers.sequential_model import Network
 from retrievers.sequential_steps import Lesson, Steps
-from retrievers.sequential_watch import Watch
 
 __all__ = ["Held", "hold_out", "train"]
 
@@ -124,14 +121,16 @@ def train(
     lesson = Lesson(network, weights, recipe)
     every = -(-steps // recipe.looks)
     told = [config.model_dump(mode="json"), data.fingerprint, steps, seed]
-    run = sha256(json.dumps(told).encode()).hexdigest()[:16]
-    with ExitStack() as stack:
-        stack.enter_context(isolated_rng(seed))
-        if context.workdir is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        else:
-            folder = context.workdir / f"sequential-{run}"
-        watch = Watch(network, evaluate, every, steps, recipe, name if context.progress else "")
+    place = f"sequential-{sha256(json.dumps(told).encode()).hexdigest()[:16]}"
+    watch = Watch(
+        evaluate,
+        steps=steps,
+        every=every,
+        patience=recipe.patience,
+        max_seconds=recipe.max_seconds,
+        bar=name if context.progress else "",
+    )
+    with isolated_rng(seed), checkpoints(context.workdir, place) as folder:
         trainer = Trainer(
             model=lesson,
             args=TrainingArguments(
@@ -159,18 +158,11 @@ def train(
             ),
             train_dataset=Steps(windows, weights, recipe, steps, seed),
             data_collator=_only,
-            callbacks=[watch],
         )
-        trainer.remove_callback(PrinterCallback)
-        trainer.remove_callback(ProgressCallback)
-        found = watch.find(folder)
-        trainer.train(resume_from_checkpoint=None if found is None else str(found))
+        run(trainer, watch)
         network.to("cpu").eval()
-        best = watch.finish()
-        if context.workdir is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-    log.info("%s: %d of %d steps kept, validation %s", name, best, steps, watch.values)
-    return best
+    log.info("%s: %d of %d steps kept, looks %s", name, watch.best_step, steps, watch.curve)
+    return watch.best_step
 
 
 def _only(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def test_refit_learns_of_new_items(tiny, how):
 
 def test_a_killed_training_goes_on_where_it_stopped(tiny, tmp_path, monkeypatch):
     """The run that was killed and resumed ends with the weights of the run that was not."""
-    from retrievers.sequential_watch import Watch
+    from finetuning.stopping import Watch
 
     def fitted(folder: Path | None) -> Sequential:
         model = Sequential({**SMALL, "text": None})
