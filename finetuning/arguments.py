@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ def trainer_arguments(
         "train_sampling_strategy": "group_by_length" if settings.group_by_length else "random",
         "learning_rate": learning_rate,
         "lr_scheduler_type": settings.schedule,
-        "warmup_steps": math.ceil(warmup * steps),
+        "warmup_steps": round(warmup * steps),
         "weight_decay": weight_decay,
         "max_grad_norm": clip,
         "optim": "adamw_torch",

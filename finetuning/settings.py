@@ -17,21 +17,24 @@ __all__ = [
     "Adversarial",
     "Augmentation",
     "HardNegatives",
+    "Names",
     "Optimization",
     "Pretraining",
     "Propensity",
     "Seeds",
     "Tune",
+    "as_tuple",
 ]
 
 
-def _as_tuple(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
+    """A list as a tuple, anything else as it is: for the validators of fields that are tuples."""
     return tuple(value) if isinstance(value, list) else value
 
 
 # inside of a block that has a validator before its fields, pydantic's strict mode, by which a YAML
 # is read, takes no list for a tuple
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
 
 class _ByKind(ComponentConfig):

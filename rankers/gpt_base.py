@@ -15,7 +15,10 @@ from typing import Any
 from fusion.errors import ConfigError, DependencyError, explain
 from rankers.device import quiet
 
-__all__ = ["Base", "load_model", "load_tokenizer", "resolve"]
+__all__ = ["Base", "load_model", "load_tokenizer", "resolve", "save_base", "vocabulary"]
+
+#: what a base model's folder is made of; nothing that would have to be unpickled
+_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,33 @@ def load_model(folder: Path, dtype: Any) -> Any:
             folder, dtype=dtype, trust_remote_code=False, use_safetensors=True
         )
     return model.eval()
+
+
+def vocabulary(folder: Path) -> int:
+    """How many tokens the base model of ``folder`` has vectors for."""
+    from transformers import AutoConfig
+
+    with quiet(), _named(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return int(config.get_text_config(decoder=True).vocab_size)
+
+
+def save_base(source: Path, target: Path, model: Any = None) -> None:
+    """Copy a base model's folder to ``target`` (not there yet), with ``model``'s weights if given.
+
+    Args:
+        source: the base model's folder.
+        target: the new one.
+        model: a causal LM of that architecture; ``None`` = with the weights that are there.
+    """
+    target.mkdir()
+    for pattern in _FILES:
+        for path in sorted(source.glob(pattern)):
+            if model is None or ("safetensors" not in path.name and path.name != "config.json"):
+                shutil.copyfile(path, target / path.name)
+    if model is not None:
+        with quiet():
+            model.save_pretrained(target)
 
 
 @contextmanager

@@ -10,32 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fusion.data.dataset import Dataset
-from rankers.gpt_prompt import Prompts, Tokens
+from rankers.gpt_prompt import Prompts
+from rankers.gpt_rendering import Events
+from rankers.gpt_rows import Example, Extras, draw, maker
 
-__all__ = ["Example", "Validation", "examples", "hold_out", "ndcg"]
+__all__ = ["Example", "Extras", "Validation", "examples", "hold_out", "ndcg"]
 
 _POPULARITY_POWER = 0.75  # of the sampling of negatives; Mikolov et al. 2013, section 2.2
+_MINED = 256  # users that hard negatives are mined for at once
 _POOL = 100  # negatives shared by all validation users, so that few need a score of their own
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One packed row: the history and what follows it.
-
-    Attributes:
-        history: token ids.
-        candidates: likelihood: one array, the items that follow each other; yes_no: the questions.
-        labels: yes_no: 1.0 for the item met next, 0.0 for a sampled one; empty for likelihood.
-    """
-
-    history: Tokens
-    candidates: tuple[Tokens, ...]
-    labels: tuple[float, ...] = ()
-
-    @property
-    def size(self) -> int:
-        """Tokens."""
-        return len(self.history) + sum(map(len, self.candidates))
 
 
 @dataclass(frozen=True)
@@ -43,15 +26,20 @@ class Validation:
     """The inner validation set: the newest events of some users, and negatives to rank them among.
 
     Attributes:
-        histories: V arrays of item_index, before the event that is held out.
+        events: V histories, before the event that is held out.
         candidates: (V, C) int32 item_index; the first of a row is the one held out.
     """
 
-    histories: tuple[npt.NDArray[np.int32], ...]
+    events: tuple[Events, ...]
     candidates: npt.NDArray[np.int32]
 
+    @property
+    def histories(self) -> tuple[npt.NDArray[np.integer[Any]], ...]:
+        """V arrays of item_index."""
+        return tuple(events.items for events in self.events)
+
     def __len__(self) -> int:
-        return len(self.histories)
+        return len(self.events)
 
 
 def hold_out(
@@ -76,14 +64,14 @@ def hold_out(
     keep[last[chosen]] = False
     width = min(width, max(2, int(text.sum()) // 2))  # a small catalogue has few negatives
     weights = _weights(data, text)
-    pool = rng.permutation(_draw(rng, weights, min(_POOL, int((weights > 0).sum()))))
+    pool = rng.permutation(draw(rng, weights, min(_POOL, int((weights > 0).sum()))))
     rows, histories = [], []
     for user in chosen.tolist():
         seen = data.histories[user]
         others = rng.permutation(pool[~np.isin(pool, seen)])[: width - 1]
         if len(others) == width - 1:
             rows.append(np.concatenate([seen[-1:], others]))
-            histories.append(seen[:-1])
+            histories.append(_events(data, user).where(slice(0, -1)))
     candidates = np.array(rows, np.int32) if rows else np.empty((0, width), np.int32)
     return data.where(keep), Validation(tuple(histories), candidates)
 
@@ -108,73 +96,61 @@ def examples(
     max_tokens: int,
     negatives: int,
     rng: np.random.Generator,
+    extras: Extras | None = None,
 ) -> list[Example]:
     """Training rows of at most ``max_tokens`` tokens in all: of every user the newest first.
 
     ``likelihood``: windows of ``history + 1`` consecutive events after the header; every item of a
-    window is predicted from those before it. ``yes_no``: one event with its history, asked for
-    along with ``negatives`` sampled items (popularity to the power 0.75, none that the user met).
+    window is predicted from those before it. ``yes_no`` and ``listwise``: one event with its
+    history, asked for along with ``negatives`` sampled items (popularity to the power 0.75, none
+    that the user met). ``rating``: one rated event. ``contrastive``: a history and the next item.
     """
-    text = prompts.has_text
-    make = _windows if mode == "likelihood" else _questions
-    weights = _weights(data, text)
-    out: list[Example] = []
+    rows: list[Example] = []
     left = max_tokens
-    users = np.flatnonzero(np.diff(data.offsets) > 0).tolist()
-    steps = {
-        user: make(data.histories[user][text[data.histories[user]]], prompts, negatives,
-                        weights, rng)
-        for user in users
-    }  # fmt: skip
-    while steps:
-        for user in rng.permutation(list(steps)):
-            example = next(steps[int(user)], None)
-            if example is None:
-                del steps[int(user)]
-                continue
-            if out and example.size > left:
-                return out
-            out.append(example)
-            left -= example.size
-    return out
+    for example in _all(data, prompts, mode, negatives, rng, extras or Extras()):
+        if rows and example.size > left:
+            break
+        rows.append(example)
+        left -= example.size
+    return rows
 
 
-def _windows(items: npt.NDArray[np.int32], prompts: Prompts, *_: Any) -> Iterator[Example]:
-    size = prompts.history + 1
-    for end in range(len(items), 0, -size):
-        window = [prompts.items[i] for i in items[max(0, end - size) : end]]
-        yield Example(prompts.header, (np.concatenate(window),))
-
-
-def _questions(
-    items: npt.NDArray[np.int32],
+def _all(
+    data: Dataset,
     prompts: Prompts,
+    mode: str,
     negatives: int,
-    weights: npt.NDArray[np.float64],
     rng: np.random.Generator,
+    extras: Extras,
 ) -> Iterator[Example]:
-    for at in range(len(items) - 1, 0, -1):
-        others = _draw(rng, weights, negatives + min(len(items), 50))
-        others = others[~np.isin(others, items)][:negatives]
-        asked = [int(items[at]), *map(int, others)]
-        yield Example(
-            prompts.sequence(items[:at]),
-            tuple(prompts.questions[i] for i in asked),
-            (1.0, *[0.0] * len(others)),
-        )
+    """Every row there is, user by user in a new order each round, as they are asked for."""
+    text = prompts.has_text
+    make = maker(mode)(prompts, negatives, _weights(data, text), rng, extras)
+    users = {user: _events(data, user) for user in np.flatnonzero(np.diff(data.offsets)).tolist()}
+    users = {user: events.where(text[events.items]) for user, events in users.items()}
+    counts = {user: make.count(events) for user, events in users.items()}
+    number = 0
+    while users:
+        order = [int(user) for user in rng.permutation(list(users))]
+        order = [user for user in order if counts[user] > number]
+        users = {user: events for user, events in users.items() if counts[user] > number}
+        for start in range(0, len(order), _MINED):
+            some = order[start : start + _MINED]
+            places = [make.at(users[user], number) for user in some]
+            hard = [np.empty(0, np.int32)] * len(some)
+            if extras.mined is not None:
+                hard = list(extras.mined(some, places))
+            for user, at, mined in zip(some, places, hard, strict=True):
+                example = make.make(users[user], at, mined)
+                if example is not None:
+                    yield example
+        number += 1
+
+
+def _events(data: Dataset, user: int) -> Events:
+    rows, events = slice(data.offsets[user], data.offsets[user + 1]), data.interactions
+    return Events(events.items[rows], events.ratings[rows], events.times[rows])
 
 
 def _weights(data: Dataset, text: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     return np.where(text, data.popularity.astype(np.float64) ** _POPULARITY_POWER, 0.0)
-
-
-def _draw(
-    rng: np.random.Generator, weights: npt.NDArray[np.float64], n: int
-) -> npt.NDArray[np.int32]:
-    """Up to ``n`` different items, an item with weight w as likely as w over the sum."""
-    if n < 1 or not weights.any():
-        return np.empty(0, np.int32)
-    drawn = np.searchsorted(np.cumsum(weights), rng.random(4 * n) * weights.sum(), side="right")
-    drawn = np.minimum(drawn, len(weights) - 1)
-    _, first = np.unique(drawn, return_index=True)
-    return np.asarray(drawn[np.sort(first)][:n], np.int32)

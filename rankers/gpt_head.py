@@ -93,3 +93,12 @@ class Head:
         count(flops=linear_flops(len(states), weight.shape[1]))
         out = states.float() @ (weight[yes].float() - weight[no].float())
         return out if bias is None else out + (bias[yes] - bias[no]).float()
+
+    def logits(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """(R, L) float32: logits of ``tokens`` (L,) int64 for ``states`` (R, ...) as above."""
+        if not self.plain:
+            return states[:, tokens].float()
+        weight, bias = self.module.weight, getattr(self.module, "bias", None)
+        count(flops=linear_flops(len(states), len(tokens) * weight.shape[1]))
+        out = states.float() @ weight[tokens].float().t()
+        return out if bias is None else out + bias[tokens].float()

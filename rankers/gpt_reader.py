@@ -60,6 +60,7 @@ class Reader:
             whoever changes the weights clears it.
 
     Attributes:
+        size: numbers of a hidden state.
         trees: whether attention runs over trees (`rankers.gpt_attention`); else, for a model that
             does not take an attention function, under a dense mask, and nothing is kept.
 
@@ -82,6 +83,7 @@ class Reader:
         heads = settings.num_attention_heads
         width = getattr(settings, "head_dim", None) or settings.hidden_size // heads
         self._width, self._layers = heads * width, settings.num_hidden_layers
+        self.size = int(settings.hidden_size)
         self._check()
         # without trees no keys pass through our hands; where the head is not plain, no last state
         if cache is not None and self.trees and self.head.plain:
@@ -125,8 +127,25 @@ class Reader:
             with timed("head"):
                 return np.asarray(self.head.difference(states, yes, no).cpu().numpy(), np.float32)
 
+    def logits(self, rows: Sequence[Branches], places: Ints, tokens: Ints) -> Floats:
+        """(R, L) float32: logits of ``tokens`` (L,) after ``places`` (R,), as above."""
+        import torch
+
+        with torch.inference_mode():
+            states = self._states(rows, places)
+            with timed("head"):
+                found = self.head.logits(states, torch.from_numpy(tokens).to(self.device))
+                return np.asarray(found.cpu().numpy(), np.float32)
+
+    def hidden(self, rows: Sequence[Branches], places: Ints) -> torch.Tensor:
+        """(R, D) last hidden states at ``places`` (R,), as above, whatever the head."""
+        import torch
+
+        with torch.inference_mode():
+            return self._states(rows, places, hidden=True)
+
     def answer(self, packed: Packed, rows: Ints, yes: int, no: int) -> torch.Tensor:
-        """(R,) float32: the same of a packed batch under a dense mask, for training.
+        """(R,) float32: `difference` of a packed batch under a dense mask, for training.
 
         Args:
             packed: B rows of T tokens.
@@ -134,6 +153,22 @@ class Reader:
             yes: token id.
             no: token id.
         """
+        return self.head.difference(self._packed(packed, rows), yes, no)
+
+    def chosen(self, packed: Packed, rows: Ints, tokens: Ints) -> torch.Tensor:
+        """(R, L) float32: `logits` of a packed batch, as `answer`."""
+        import torch
+
+        return self.head.logits(
+            self._packed(packed, rows), torch.from_numpy(tokens).to(self.device)
+        )
+
+    def states(self, packed: Packed, rows: Ints) -> torch.Tensor:
+        """(R, D): `hidden` of a packed batch, as `answer`."""
+        return self._packed(packed, rows, hidden=True)
+
+    def _packed(self, packed: Packed, rows: Ints, *, hidden: bool = False) -> torch.Tensor:
+        """(R, D) last hidden states, or (R, V) logits where the head is not plain."""
         import torch
 
         segments = torch.from_numpy(packed.segments).to(self.device)
@@ -143,17 +178,21 @@ class Reader:
             "attention_mask": attention_mask(segments, causal=True, dtype=self.dtype),
             "use_cache": False,
         }
-        place = torch.from_numpy(rows).to(self.device)
-        if self.head.plain:
+        if self.head.plain or hidden:
             out = self.decoder(**inputs).last_hidden_state
         else:
             out = self.model(**inputs).logits
-        return self.head.difference(out.reshape(-1, out.shape[-1])[place], yes, no)
+        return out.reshape(-1, out.shape[-1])[torch.from_numpy(rows).to(self.device)]
 
     # -- one pass -------------------------------------------------------------------------------
 
-    def _states(self, rows: Sequence[Branches], places: Ints) -> torch.Tensor:
-        """(R, D) last hidden states at ``places``; logits (R, V) where the head is not plain."""
+    def _states(
+        self, rows: Sequence[Branches], places: Ints, *, hidden: bool = False
+    ) -> torch.Tensor:
+        """(R, D) last hidden states at ``places``.
+
+        Logits (R, V) where the head is not plain, unless ``hidden`` states are what is asked for.
+        """
         import torch
 
         with timed("prepare"):
@@ -170,7 +209,7 @@ class Reader:
             if not len(layout.tokens):  # whole histories known, candidates of one token
                 return torch.stack(ends)[index]
             plan = self._plan(layout, [r.entry for r in rows])
-            if not self.head.plain:
+            if not (self.head.plain or hidden):
                 return self._run(layout, plan, index)
             states = self._run(layout, plan)
             if plan is not None:

@@ -39,3 +39,11 @@ class TestLikelihood(GptContract):
 
 class TestYesNo(GptContract):
     mode = "yes_no"
+
+
+class TestListwise(GptContract):
+    mode = "listwise"
+
+
+class TestEmbedding(GptContract):
+    mode = "embedding"
