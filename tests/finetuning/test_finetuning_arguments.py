@@ -29,7 +29,9 @@ def made(folder: Path, settings: Optimization | None = None, **more: Any) -> Tra
 
 def test_what_is_said_arrives(tmp_path: Path) -> None:
     found = made(tmp_path, bf16=True, warmup=0.11)
-    assert (found.max_steps, found.warmup_steps) == (30, 4)  # 3.3 steps are 4
+    assert (found.max_steps, found.warmup_steps) == (30, 3)  # 3.3 steps are 3
+    # the first step of a warm-up has a rate of 0: one step alone must not be one
+    assert made(tmp_path, steps=1).warmup_steps == 0
     assert (found.learning_rate, found.weight_decay, found.max_grad_norm) == (1e-3, 0.02, 0.5)
     assert (found.seed, found.data_seed, found.bf16) == (7, 7, True)
     assert found.per_device_train_batch_size == 4
