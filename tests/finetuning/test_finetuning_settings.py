@@ -10,7 +10,7 @@ from finetuning.settings import Adversarial, HardNegatives, Tune
 from fusion.config_components import filled
 from fusion.protocols import ComponentConfig
 
-ALL = [getattr(blocks, name) for name in blocks.__all__]
+ALL = [getattr(blocks, name) for name in blocks.__all__ if name not in ("Names", "as_tuple")]
 
 
 class Model(ComponentConfig):
