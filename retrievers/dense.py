@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,9 +21,12 @@ from retrievers.dense_changes import Changes, compare
 from retrievers.dense_checkpoint import trained_once
 from retrievers.dense_config import DenseConfig
 from retrievers.dense_encoding import encoded
+from retrievers.dense_held import Held, hold_out, pool_ndcg
+from retrievers.dense_lessons import Lessons
+from retrievers.dense_reading import history_texts
 from retrievers.dense_search import cosines, nearest
 from retrievers.dense_store import VectorStore
-from retrievers.dense_training import Held, hold_out, sample_events, train
+from retrievers.dense_training import pretrain, train
 from retrievers.dense_users import mean_users, readable_history
 from retrievers.encoder import Encoder
 from retrievers.faiss_index import FaissIndex, import_faiss
@@ -35,8 +39,9 @@ __all__ = ["Dense"]
 class Dense(Retriever):
     """Cosine between a user's vector and an item's, both from one sentence encoder.
 
-    Fine-tuning teaches the encoder that the text of what somebody met (``user: mean``: the item
-    just before; ``user: text``: the last items as one text) lies near the text of what came next.
+    Fine-tuning brings what somebody met, represented as it is when the model is asked (``user:
+    mean``: the weighted mean of the items' vectors; ``user: text``: the last items read as one
+    text), near what came next; see `retrievers.dense_loss.NextItem`.
     A score is the exact cosine, in [-1, 1], also where the index that retrieves is approximate.
 
     An item without text is cold, whatever its events; an item that nobody met is not, which is what
@@ -52,6 +57,10 @@ class Dense(Retriever):
     _index: FaissIndex  # its store holds the items' vectors
     _useful_pairs: int
 
+    def needs(self) -> tuple[str, ...]:
+        """The retrievers that hard negatives are mined from, but for this one itself."""
+        return tuple(name for name in self.config.train.hard_negatives.models if name != self.name)
+
     def fit(self, data: Dataset, context: FitContext) -> None:
         """Fine-tune from the base model, stop early on held-out events, index the catalogue."""
         import_faiss()
@@ -63,7 +72,7 @@ class Dense(Retriever):
         self._warm = None
         rng = context.rng(f"{self.name}.fit")
 
-        def learn() -> int:
+        def learn(folder: Path | None) -> int:
             if config.train.max_pairs == 0:
                 return 0
             held = hold_out(
@@ -74,10 +83,8 @@ class Dense(Retriever):
                 rng,
             )
             before = data if held is None else held.train
-            rows = sample_events(
-                before, warm.columns >= 0, config.train.max_pairs, config.train.epochs, rng
-            )
-            return self._train(before, rows, held, rng, context)
+            count = config.train.max_pairs
+            return self._train(before, count, warm, held, rng, context, folder, first=True)
 
         self._useful_pairs = self._learn(learn, "fit", data, warm, context)
 
@@ -89,16 +96,15 @@ class Dense(Retriever):
         self._catalog = data.catalog
         rng = context.rng(f"{self.name}.refit")
 
-        def learn() -> int:
+        def learn(folder: Path | None) -> int:
             count = round(self.config.train.refit_share * self._useful_pairs)
-            rows = sample_events(data, warm.columns >= 0, count, self.config.train.epochs, rng)
-            return self._train(data, rows, None, rng, context)
+            return self._train(data, count, warm, None, rng, context, folder, first=False)
 
         self._learn(learn, f"refit {self._useful_pairs}", data, warm, context)
 
     def _learn(
         self,
-        learn: Callable[[], int],
+        learn: Callable[[Path | None], int],
         phase: str,
         data: Dataset,
         warm: WarmItems,
@@ -129,39 +135,49 @@ class Dense(Retriever):
     def _train(
         self,
         data: Dataset,
-        rows: npt.NDArray[np.int64],
+        count: int,
+        warm: WarmItems,
         held: Held | None,
         rng: np.random.Generator,
         context: FitContext,
+        folder: Path | None,
+        *,
+        first: bool,
     ) -> int:
-        if len(rows) < 2:
+        """Train on up to ``count`` events of ``data``; returns how many helped."""
+        config, recipe = self.config, self.config.train
+        seed = int(rng.integers(2**31))
+        if self.name in recipe.hard_negatives.models:
+            self._embed(data, warm, context)
+            context = replace(context, fitted={**context.fitted, self.name: self})
+        lessons = Lessons(config, self._encoder, data, warm.columns >= 0, count, context)
+        if lessons.count < 2:
             return 0
-        asked = data.queries_before(data.interactions.users[rows].astype(np.int64), rows)
-        count = 1 if self.config.user == "mean" else self.config.texts
-        longest = self.config.user_tokens if self.config.user == "text" else self.config.item_tokens
+        if first:
+            pretrain(
+                self._encoder,
+                self._texts_of(warm.items),
+                recipe,
+                tokens=config.item_tokens,
+                seed=seed,
+                folder=folder,
+                progress=context.progress,
+            )
         return train(
-            self._encoder.reading(longest),
-            (self._history_texts(asked, count), self._texts_of(data.interactions.items[rows])),
-            self.config.train,
+            self._encoder,
+            lessons.reader,
+            recipe,
             evaluate=None if held is None else lambda: self._held_ndcg(held),
-            bf16=self._encoder.bf16,
-            seed=int(rng.integers(2**31)),
-            progress=context.progress,
+            seed=seed,
+            folder=folder,
+            bar=f"train {self.name}" if context.progress else "",
         )
 
     def _held_ndcg(self, held: Held) -> float:
-        """NDCG@10 of the held-out events among ``held.pool``, items met before left out."""
         vectors = self._encode_items(held.pool)
         pool = WarmItems.of(held.pool, len(self._catalog))
-        queries = held.queries
-        known, users = self._user_vectors(queries, pool, VectorStore(vectors))
-        scores = users @ vectors.T  # (V, P)
-        seen = pool.columns[queries.excluded.values]
-        scores[queries.excluded.rows[seen >= 0], seen[seen >= 0]] = -np.inf
-        target = scores[np.arange(len(scores)), pool.columns[held.targets]]
-        rank = 1 + (scores > target[:, None]).sum(axis=1)
-        gains = np.where(known & (rank <= 10), 1 / np.log2(rank + 1), 0.0)
-        return float(gains.mean())
+        known, users = self._user_vectors(held.queries, pool, VectorStore(vectors))
+        return pool_ndcg(users, known, vectors, pool.columns, held)
 
     def _embed(self, data: Dataset, warm: WarmItems, context: FitContext) -> None:
         """Encode the catalogue, index it, and see that the index finds what users here want."""
@@ -235,10 +251,6 @@ class Dense(Retriever):
             exact=False,
         )
 
-    def _history_texts(self, queries: Queries, count: int) -> list[str]:
-        """The texts of each query's ``count`` newest items, the newest first, as one text."""
-        return [" ".join(self._texts_of(history[::-1][:count])) for history in queries.history]
-
     def _user_vectors(
         self, queries: Queries, warm: WarmItems, store: VectorStore
     ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
@@ -251,7 +263,7 @@ class Dense(Retriever):
             out = np.zeros((len(queries), store.width), np.float32)
             asked = queries.take(np.flatnonzero(known))
             out[known] = self._encoder.encode(
-                self._history_texts(asked, self.config.texts),
+                history_texts(asked.history, self._catalog.texts, self.config.texts),
                 tokens=self.config.user_tokens,
                 batch_size=self.config.batch_size,
                 exact=True,

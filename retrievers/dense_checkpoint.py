@@ -20,7 +20,7 @@ __all__ = ["trained_once"]
 @contextmanager
 def trained_once(
     encoder: Encoder,
-    learn: Callable[[], int],
+    learn: Callable[[Path | None], int],
     *,
     identity: Any,
     precision: Precision,
@@ -30,25 +30,28 @@ def trained_once(
 
     Args:
         encoder: where ``learn`` starts from, and what it trains in place.
-        learn: trains; returns how many pairs helped.
+        learn: trains; takes a folder for checkpoints, gone once training has ended, or ``None``;
+            returns how many examples helped.
         identity: JSON of what else decides what is learnt: settings, data, seed.
         precision: to load with.
         folder: kept here as long as the ``with`` lasts, and after it if it fails; ``None`` = not.
     """
     if folder is None:
-        yield encoder, learn()
+        yield encoder, learn(None)
         return
     told = json.dumps([identity, encoder.digest], sort_keys=True)
     kept = folder.absolute() / f"encoder-{sha256(told.encode()).hexdigest()[:16]}"
     if kept.is_dir():
         encoder, pairs = Encoder.load(kept, precision), int(read_json(kept / "pairs.json"))
     else:
-        pairs = learn()
+        going = kept.with_name(f"{kept.name}-training")
+        pairs = learn(going)
 
         def fill(aside: Path) -> None:
             encoder.save(aside)
             write_json(aside / "pairs.json", pairs)
 
         replace_folder(kept, fill)
+        shutil.rmtree(going, ignore_errors=True)
     yield encoder, pairs
     shutil.rmtree(kept, ignore_errors=True)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from fusion.protocols import RetrieverConfig
-from retrievers.dense_training import TrainingSettings
+from retrievers.dense_recipe import TrainingSettings
 from retrievers.encoder import Precision
 from retrievers.faiss_settings import IndexSettings
 

@@ -73,6 +73,25 @@ class Encoder:
         self.model.max_seq_length = min(tokens, self._longest or tokens)
         return self.model
 
+    def project(self) -> None:
+        """Put a square projection on top that changes nothing yet, if there is none already."""
+        import torch
+        from sentence_transformers.sentence_transformer.modules import Dense
+
+        if any(isinstance(module, Dense) for module in self.model):
+            return
+        size = self.width
+        self.model.append(
+            Dense(
+                size,
+                size,
+                bias=False,
+                activation_function=torch.nn.Identity(),
+                init_weight=torch.zeros(size, size),
+                use_residual=True,  # decay then draws it to no change, and not to nothing
+            ).to(self.model.device)
+        )
+
     @property
     def width(self) -> int:
         """D, the dimensions of a vector."""

@@ -13,6 +13,7 @@ from fusion.ragged import Ragged
 from fusion.testing import RetrieverContract, all_items
 from fusion.work import counting
 from retrievers.dense import Dense
+from retrievers.dense_reading import history_texts
 
 pytest.importorskip("faiss")
 
@@ -123,8 +124,9 @@ def test_text_users_read_the_newest_first(tiny_encoder, few):
     fitted = zero_shot(tiny_encoder, user="text", texts=2)
     fitted.fit(few, FitContext())
     queries = Queries.from_history(Ragged.of([[few.catalog.vocabulary.index(i) for i in "ab"]]))
-    assert fitted._history_texts(queries, 2) == ["space war. crime story 1."]
-    assert fitted._history_texts(queries, 1) == ["space war."]
+    texts = few.catalog.texts
+    assert history_texts(queries.history, texts, 2) == ["space war. crime story 1."]
+    assert history_texts(queries.history, texts, 1) == ["space war."]
 
 
 def test_no_text_at_all_is_a_data_error(tiny_encoder):

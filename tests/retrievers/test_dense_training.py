@@ -1,121 +1,349 @@
+import json
 import random
-from itertools import pairwise
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
-from retrievers.dense_training import TrainingSettings, hold_out, sample_events, train
+from fusion.protocols import FitContext
+from retrievers.dense_config import DenseConfig
+from retrievers.dense_lessons import Lessons
+from retrievers.dense_recipe import TrainingSettings
+from retrievers.dense_training import pretrain, train
 from retrievers.encoder import Encoder
 
-
-def readable(data, *, but=()):
-    out = np.ones(data.n_items, bool)
-    out[list(but)] = False
-    return out
+TRAIN = {"max_pairs": 48, "batch_size": 12, "learning_rate": 1e-3, "looks": 4}
 
 
-def test_the_newest_event_is_held_out_of_training(tiny):
-    held = hold_out(tiny, readable(tiny), 10, 20, np.random.default_rng(0))
-    assert len(held.users) == 10
-    for user, target in zip(held.users, held.targets, strict=True):
-        assert tiny.histories[user][-1] == target
-        assert held.train.histories[user].tolist() == tiny.histories[user][:-1].tolist()
-    assert len(held.train) == len(tiny) - 10
-    assert set(held.targets) <= set(held.pool)
-    assert len(held.pool) == len(set(held.pool.tolist())) >= 20
+class Run:
+    """A training of the tiny encoder on the tiny data set."""
+
+    def __init__(self, tiny, tiny_encoder, *, user="mean", encoder=None, **options):
+        self.encoder = encoder or Encoder.load(tiny_encoder, "float32")
+        self.config = DenseConfig(
+            base_model=str(tiny_encoder),
+            precision="float32",
+            item_tokens=16,
+            user_tokens=40,
+            user=user,
+            train={**TRAIN, **options},
+        )
+        readable = np.array([bool(text) for text in tiny.catalog.texts])
+        self.lessons = Lessons(self.config, self.encoder, tiny, readable, 48, FitContext())
+        self.start = self.state()
+
+    def go(self, *, evaluate=None, folder=None, seed=2):
+        return train(
+            self.encoder,
+            self.lessons.reader,
+            self.config.train,
+            evaluate=evaluate,
+            seed=seed,
+            folder=folder,
+            bar="",
+        )
+
+    def state(self):
+        return {name: value.clone() for name, value in self.encoder.model.state_dict().items()}
+
+    def moved(self):
+        """Names of the weights that are not what they were."""
+        return {k for k, v in self.state().items() if not torch.equal(v, self.start.get(k, v * 0))}
+
+    def loss(self):
+        """Of the first batch, without dropout."""
+        from retrievers.dense_loss import NextItem
+
+        batch = self.lessons.reader(2)([{"number": 0}])
+        with torch.no_grad():
+            loss = NextItem(self.encoder.model, scale=20.0)
+            return float(loss(batch["features"], batch["lesson"]))
 
 
-def test_nobody_is_held_out_without_need(tiny):
-    rng = np.random.default_rng(0)
-    assert hold_out(tiny, readable(tiny), 0, 20, rng) is None
-    assert hold_out(tiny, np.zeros(tiny.n_items, bool), 10, 20, rng) is None
+@pytest.fixture(scope="module")
+def make(tiny, tiny_encoder):
+    return lambda **options: Run(tiny, tiny_encoder, **options)
 
 
-def test_sampled_events_follow_an_event_of_the_same_user_with_text(tiny):
-    silent = [0, 1, 2]
-    rows = sample_events(tiny, readable(tiny, but=silent), 10**6, 1, np.random.default_rng(0))
-    events = tiny.interactions
-    assert len(set(rows.tolist())) == len(rows) > 0
-    assert (events.users[rows] == events.users[rows - 1]).all()
-    assert not np.isin(events.items[rows], silent).any()
-    assert not np.isin(events.items[rows - 1], silent).any()
-    expected = sum(
-        1
-        for history in tiny.histories
-        for old, new in pairwise(history)
-        if old not in silent and new not in silent
-    )
-    assert len(rows) == expected
+@pytest.fixture(scope="module")
+def plain(make):
+    """A training without any option."""
+    run = make()
+    run.go()
+    return run
 
 
-def test_epochs_repeat_events_and_the_count_cuts_them(tiny):
-    rows = sample_events(tiny, readable(tiny), 10**6, 2, np.random.default_rng(0))
-    assert set(np.bincount(rows)[np.unique(rows)]) == {2}
-    assert len(sample_events(tiny, readable(tiny), 7, 2, np.random.default_rng(0))) == 7
-
-
-PAIRS = (
-    ["crime 1", "war 2", "space 3", "music 4"] * 4,
-    ["crime 5", "war 6", "space 7", "music 8"] * 4,
-)
-
-
-def run(tiny_encoder, **options):
-    encoder = Encoder.load(tiny_encoder, "float32")
-    settings = TrainingSettings(
-        **{"batch_size": 4, "learning_rate": 1e-3, "epochs": 1, "looks": 4, **options}
-    )
-    return encoder, settings
-
-
-def cosine_gap(encoder) -> float:
-    """How much nearer an item is to its own successor than to the others'."""
-    old, new = (encoder.encode(side[:4], tokens=16, batch_size=4, exact=True) for side in PAIRS)
-    table = old @ new.T
-    return float(table.diagonal().mean() - table[~np.eye(4, dtype=bool)].mean())
-
-
-def test_training_draws_pairs_together_and_leaves_global_randomness_alone(tiny_encoder):
-    encoder, settings = run(tiny_encoder)
-    before = cosine_gap(encoder)
+@pytest.mark.parametrize("user", ["mean", "text"])
+def test_training_lowers_the_loss_and_leaves_global_randomness_alone(make, user):
+    run = make(user=user)
+    before = run.loss()
     states = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()  # noqa: NPY002
-    pairs = train(
-        encoder.reading(16), PAIRS, settings, evaluate=None, bf16=False, seed=2, progress=False
-    )
-    assert pairs == 16
-    assert cosine_gap(encoder) > 1.5 * before > 0
+    assert run.go() == 48
+    assert run.loss() < before - 0.05
     after = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()  # noqa: NPY002
     assert after == states
 
 
-def test_the_best_weights_stand_and_patience_ends_it(tiny_encoder):
-    encoder, settings = run(tiny_encoder, patience=2)
-    start = cosine_gap(encoder)
+WEIGHT = "0.model.encoder.layer.0.output.dense.weight"
+
+
+def test_the_best_weights_stand_and_patience_ends_it(make):
+    run = make(patience=2)
     values = iter([0.5, 0.4, 0.3, 0.9])  # before training, then worse, worse: stop
-    pairs = train(
-        encoder.reading(16),
-        PAIRS,
-        settings,
-        evaluate=lambda: next(values),
-        bf16=False,
-        seed=2,
-        progress=False,
-    )
-    assert pairs == 0
-    assert cosine_gap(encoder) == pytest.approx(start, abs=1e-6)
+    assert run.go(evaluate=lambda: next(values)) == 0
+    assert run.moved() == set()
     assert next(values) == 0.9
 
 
-def test_it_stops_when_the_time_is_up(tiny_encoder):
-    encoder, settings = run(tiny_encoder, max_seconds=1e-9)
-    pairs = train(
-        encoder.reading(16), PAIRS, settings, evaluate=None, bf16=False, seed=2, progress=False
-    )
-    assert pairs == 4  # one step of four
+def test_examples_are_counted_up_to_the_best_look(make):
+    values = iter([0.1, 0.2, 0.5, 0.4, 0.3])
+    assert make(patience=4).go(evaluate=lambda: next(values)) == 24  # two steps of twelve
 
 
-def test_it_is_silent_unless_asked(tiny_encoder, capfd):
-    encoder, settings = run(tiny_encoder)
-    train(encoder.reading(16), PAIRS, settings, evaluate=None, bf16=False, seed=2, progress=False)
+def test_it_stops_when_the_time_is_up(make):
+    assert make(max_seconds=1e-9).go() == 12  # one step
+
+
+def test_batches_are_summed_to_a_step(make):
+    assert make(optimization={"accumulate": 2}).go() == 48
+    assert make(optimization={"accumulate": 9}).go() == 48  # four batches are all there are
+
+
+def test_it_is_silent_unless_asked(make, capfd):
+    run = make()
+    run.go()
     assert "".join(capfd.readouterr()) == ""
+
+
+class TestTune:
+    """What is trained, and that a plain encoder comes out of it."""
+
+    def test_a_head_is_a_projection_and_nothing_else_moves(self, make, tmp_path):
+        run = make(tune="head")
+        run.go()
+        assert run.moved() == {"2.linear.weight"}
+        text = ["crime 1"]
+        told = run.encoder.encode(text, tokens=16, batch_size=1, exact=True)
+        run.encoder.save(tmp_path)
+        loaded = Encoder.load(tmp_path, "float32")
+        found = loaded.encode(text, tokens=16, batch_size=1, exact=True)
+        np.testing.assert_allclose(found, told, atol=1e-6)
+
+    def test_a_projection_changes_nothing_before_it_is_trained(self, make):
+        encoder = make().encoder
+        text = ["crime 1", "war"]
+        before = encoder.encode(text, tokens=16, batch_size=2, exact=True)
+        encoder.project()
+        encoder.project()  # once only
+        assert len(list(encoder.model)) == 3
+        after = encoder.encode(text, tokens=16, batch_size=2, exact=True)
+        np.testing.assert_array_equal(after, before)
+
+    def test_the_last_layer_alone(self, make):
+        run = make(tune={"kind": "last", "layers": 1})
+        run.go()
+        moved = run.moved()
+        assert moved
+        assert all(".encoder.layer.0." in name for name in moved)
+
+    @pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
+    def test_adapters_are_merged_into_plain_weights(self, make, tmp_path, kind):
+        run = make(tune=kind, learning_rate=1e-2)
+        names = set(run.start)
+        before = run.loss()
+        run.go()
+        assert set(run.state()) == names  # no adapter is left
+        assert run.moved()
+        assert not any("embeddings" in name for name in run.moved())
+        assert run.loss() < before
+        assert all(p.requires_grad for p in run.encoder.model.parameters())
+        run.encoder.save(tmp_path)
+        assert Encoder.load(tmp_path, "float32").digest == run.encoder.digest
+
+    def test_none_trains_nothing(self, make):
+        run = make(tune="none")
+        assert run.go() == 0
+        assert run.moved() == set()
+
+    @pytest.mark.parametrize("kind", ["prefix", "prompt"])
+    def test_what_cannot_be_merged_is_refused(self, kind):
+        with pytest.raises(ValidationError, match="cannot be merged"):
+            TrainingSettings(tune=kind)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"adversarial": "fgm"},
+        {"adversarial": {"kind": "pgd", "steps": 2}},
+        {"r_drop": 1.0},
+        {"logq": 1.0},
+        {"propensity": {"power": 0.5}},
+        {"augmentation": {"crop": 0.5, "mask": 0.5, "reorder": 0.5}},
+        {"optimization": {"checkpoint_activations": True}},
+        {"optimization": {"schedule": "cosine"}},
+    ],
+    ids=str,
+)
+def test_each_option_trains_and_makes_a_difference_where_it_should(make, plain, options):
+    other = make(**options)
+    before = other.loss()
+    other.go()
+    assert other.loss() < before
+    same = all(torch.equal(v, plain.state()[k]) for k, v in other.state().items())
+    assert same == ("checkpoint_activations" in str(options))
+
+
+def test_a_rewritten_text_is_what_is_read(make, tmp_path):
+    file = tmp_path / "words.json"
+    file.write_text(json.dumps({"story": ["war"]}))
+    run = make(augmentation={"synonyms": str(file), "synonym_share": 1.0})
+    war = run.encoder.model.tokenizer.convert_tokens_to_ids("war")
+    story = run.encoder.model.tokenizer.convert_tokens_to_ids("story")
+    ids = torch.cat(
+        [
+            group["input_ids"].flatten()
+            for group in run.lessons.reader(0)([{"number": 0}])["features"]
+        ]
+    )
+    assert war in ids
+    assert story not in ids
+
+
+def test_a_seed_decides_and_several_are_averaged(make, plain):
+    third, both = make(), make(seeds={"count": 2})
+    third.go(seed=3)
+    both.go(seed=2)
+    one, other = plain.state()[WEIGHT], third.state()[WEIGHT]
+    assert not torch.equal(one, other)
+    torch.testing.assert_close(both.state()[WEIGHT], (one + other) / 2)
+
+
+def test_a_greedy_soup_is_no_worse_than_its_best(make):
+    run = make(seeds={"count": 2, "soup": "greedy"}, looks=1)
+    told = []
+
+    def evaluate():
+        told.append(-run.loss())
+        return told[-1]
+
+    run.go(evaluate=evaluate)
+    assert -run.loss() >= max(told[1], told[3]) - 1e-6  # after each of the two
+
+
+def test_pretraining_changes_the_transformer_and_is_kept(make, tmp_path, monkeypatch):
+    options = {"pretraining": {"steps": 2, "batch_size": 2, "tokens": 16, "learning_rate": 1e-2}}
+    texts = ["the story of crime", "space and war", "music 7"]
+
+    def go(run):
+        pretrain(
+            run.encoder,
+            texts,
+            run.config.train,
+            tokens=16,
+            seed=1,
+            folder=tmp_path,
+            progress=False,
+        )
+        return run
+
+    first = go(make(**options))
+    assert first.moved()
+    monkeypatch.setattr("finetuning.pretraining.adapt_masked", lambda *a, **o: pytest.fail("again"))
+    again = go(make(**options))
+    assert again.encoder.digest == first.encoder.digest
+    assert go(make()).moved() == set()  # no steps, nothing done
+
+
+KILLED = """
+    import os, signal, sys
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from pathlib import Path
+    import torch
+    torch.set_num_threads(1)
+    sys.path[:0] = {tests!r}
+    from fusion import Dataset
+    from test_dense_training import Run
+    from tiny_data import tiny_frames
+
+    run = Run(Dataset.from_frames(*tiny_frames()), Path({encoder!r}))
+    looks = []
+
+    def evaluate():
+        looks.append(0)
+        if len(looks) == 4:  # in the middle: two checkpoints are there
+            os.kill(os.getpid(), signal.SIGKILL)
+        return float(len(looks))
+
+    run.go(evaluate=evaluate, folder=Path({folder!r}))
+"""
+
+
+class TestKilled:
+    """A run that was killed in the middle goes on and ends as if nothing had been."""
+
+    def values(self):
+        return iter([1.0, 2.0, 3.0, 4.0, 5.0])
+
+    @pytest.mark.parametrize("options", [{}, {"tune": "lora"}, {"seeds": {"count": 2}}], ids=str)
+    def test_it_goes_on_from_the_last_checkpoint(self, make, tmp_path, options):
+        class Killed(BaseException):
+            pass
+
+        straight = make(**options)
+        steps = iter(range(1, 99))
+        seen = straight.go(evaluate=lambda: float(next(steps)))
+
+        count = iter(range(1, 99))
+
+        def dies():
+            number = next(count)
+            if number == 4:
+                raise Killed
+            return float(number)
+
+        killed = make(**options)
+        with pytest.raises(Killed):
+            killed.go(evaluate=dies, folder=tmp_path)
+        assert list(tmp_path.rglob("best.json"))
+
+        again, looks = make(**options), []
+
+        def evaluate():
+            looks.append(0)
+            return float(3 + len(looks))
+
+        assert again.go(evaluate=evaluate, folder=tmp_path) == seen
+        first = 2 if "seeds" not in options else 2 + 5
+        assert len(looks) == first  # the looks that were missing
+        for name, value in straight.state().items():
+            torch.testing.assert_close(again.state()[name], value, rtol=0, atol=1e-6)
+        assert list(tmp_path.rglob("checkpoint-*")) == []
+
+    def test_a_killed_process_too(self, tiny_encoder, tmp_path, make):
+        here = Path(__file__).parent
+        code = textwrap.dedent(KILLED).format(
+            tests=[str(here), str(here.parent)], encoder=str(tiny_encoder), folder=str(tmp_path)
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+        again, straight, looks = make(), make(), []
+        steps = iter(range(1, 99))
+        straight.go(evaluate=lambda: float(next(steps)))
+
+        def evaluate():
+            looks.append(0)
+            return float(3 + len(looks))
+
+        again.go(evaluate=evaluate, folder=tmp_path)
+        assert len(looks) == 2
+        for name, value in straight.state().items():
+            torch.testing.assert_close(again.state()[name], value, rtol=0, atol=1e-6)
