@@ -260,7 +260,7 @@ HEAD = "retrievers:\n  ease: {}\n"
         ),
         pytest.param(
             "retrievers:\n  eaze: {}", "2:3: retrievers.eaze:",
-            ["one of dense, ease,", "did you mean 'ease'?"], id="a typo in a component",
+            ["one of als, dense, ease,", "did you mean 'ease'?"], id="a typo in a component",
         ),
         pytest.param(
             "retrievers:\n  mine: {n: 5, type: eaze}", "2:22: retrievers.mine.type:",
