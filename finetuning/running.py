@@ -7,14 +7,31 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from finetuning.stopping import Watch, last_checkpoint
 
-__all__ = ["checkpoints", "run"]
+__all__ = ["Curve", "checkpoints", "curves", "run"]
 
 log = logging.getLogger(__name__)
+
+#: (step, value) of each look at a validation set, the first before training
+Curve = tuple[tuple[int, float], ...]
+
+_collected: ContextVar[list[Curve] | None] = ContextVar("finetuning_curves", default=None)
+
+
+@contextmanager
+def curves() -> Iterator[list[Curve]]:
+    """Collect the curve of every `run` inside the ``with``, in the order in which they end."""
+    found: list[Curve] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
 
 
 @contextmanager
@@ -88,4 +105,7 @@ def run(trainer: Any, watch: Watch) -> dict[str, float]:
     with _quiet():
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     watch.restore(trainer.model)
+    collected = _collected.get()
+    if collected is not None:
+        collected.append(watch.curve)
     return watch.report()

@@ -12,8 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from common import DATA_SETS, arguments, configured, source_of
 
+from finetuning.running import Curve, curves
 from fusion._version import __version__
 from fusion.atomic import write_text
 from fusion.candidates import Candidates
@@ -179,12 +179,12 @@ class Trial:
         started = time.perf_counter()
         folder, show = self.args.out / "work", not self.args.quiet
         fit_models(brings, past, FitContext(config.seed, folder, show, past.catalog))
-        with looks() as seen:
+        with curves() as seen:
             context = FitContext(config.seed, folder, show, train.catalog)
             fit_models({k: m for k, m in models.items() if k in own}, train, context)
         seconds = time.perf_counter() - started
         mark = f"{name}-{config.hash[:16]}-{train.fingerprint[:16]}"
-        return models[name], brings, self._kept_looks(mark, seen), seconds
+        return models[name], brings, self._kept_looks(mark, _looks(seen)), seconds
 
     def _kept_looks(self, mark: str, seen: list[Any]) -> list[Any]:
         """``seen``; or, of a model that an earlier call fitted, what was seen then."""
@@ -241,23 +241,9 @@ def _closure(models: Mapping[str, Model], name: str) -> set[str]:
     return out
 
 
-@contextmanager
-def looks() -> Iterator[list[Any]]:
-    """Collects the [step, value] of every look at an inner validation, until the ``with`` ends."""
-    from finetuning.stopping import Watch
-
-    seen: list[Any] = []
-    whole = Watch.restore
-
-    def restore(self: Watch, model: Any) -> None:
-        seen.append([[step, value] for step, value in self.curve if np.isfinite(value)])
-        whole(self, model)
-
-    Watch.restore = restore  # type: ignore[method-assign]
-    try:
-        yield seen
-    finally:
-        Watch.restore = whole  # type: ignore[method-assign]
+def _looks(seen: Sequence[Curve]) -> list[Any]:
+    """[[step, value], ...] of each run, without the looks at a model that had diverged."""
+    return [[[step, value] for step, value in curve if np.isfinite(value)] for curve in seen]
 
 
 class Journal:

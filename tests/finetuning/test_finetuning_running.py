@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerCallback
 
 from finetuning.adversarial import AdversarialMixin
 from finetuning.randomness import isolated_rng
-from finetuning.running import checkpoints, run
+from finetuning.running import checkpoints, curves, run
 from finetuning.settings import Adversarial, Optimization
 from finetuning.stopping import Watch
 
@@ -75,7 +75,9 @@ def test_the_best_weights_are_in_the_model(tmp_path: Path) -> None:
         seen.append(weights(model))
         return next(values)
 
-    report = run(made, Watch(look, steps=9, every=2, patience=2))
+    with curves() as collected:
+        report = run(made, Watch(look, steps=9, every=2, patience=2))
+    assert collected == [((0, 0.0), (2, 1.0), (4, 0.5), (6, 0.4))]
     assert report == {"steps": 6.0, "untrained": 0.0, "validation": 1.0}
     after = weights(model)
     assert all(torch.equal(after[name], seen[1][name]) for name in after)
