@@ -336,6 +336,12 @@ def test_every_link_to_a_file_leads_somewhere(path: Path) -> None:
     assert [target for target in local if not (path.parent / target).exists()] == []
 
 
+def test_no_page_is_longer_than_anybody_reads() -> None:
+    """A generated page or one edited by a script can grow beyond all measure unnoticed."""
+    pages = [*PAGES, *(ROOT / "benchmarks").rglob("*.md")]
+    assert {page.name for page in pages if page.stat().st_size > 200_000} == set()
+
+
 @pytest.mark.parametrize("name", ["configuration.md", "command-line.md"])
 def test_the_generated_reference_is_what_the_code_says(name: str) -> None:
     pages = runpy.run_path(str(ROOT / "docs" / "reference_pages.py"))["PAGES"]
