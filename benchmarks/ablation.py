@@ -40,9 +40,9 @@ from fusion.errors import ConfigError, DataError, RecfusionError, explain
 from fusion.evaluation.fingerprint import Fingerprint
 from fusion.evaluation.metrics import per_query
 from fusion.evaluation.significance import holm, mean_interval, paired_difference
-from fusion.persistence import open_folder, save_folder
+from fusion.kept_scores import score_all
+from fusion.persistence import open_folder
 from fusion.pool import StoredPool
-from fusion.pool_storage import load_pool, save_pool
 from fusion.progress import stage
 from fusion.protocols import FitContext, Windows
 from fusion.serving.subset import restricted_pool, restricted_window, subset_strategy
@@ -145,14 +145,10 @@ def scored(
 ) -> StoredPool:
     """Every model's scores of the test queries, from ``out`` if an earlier run left them there."""
     folder = None if out is None else out / "cache" / f"ablation-{key}"
-    if folder is not None and folder.is_dir():
-        open_folder(folder)
-        return load_pool(folder)
     with stage(f"score {len(split):,} test queries", show=progress):
-        pool = engine.pool(split.queries, progress=progress).freeze()
-    if folder is not None:
-        save_folder(folder, lambda to: save_pool(to, pool), meta={"kind": "pool"})
-    return pool
+        pool = engine.pool(split.queries)
+        score_all(pool, folder, progress=progress)
+    return pool.freeze()
 
 
 def subsets(

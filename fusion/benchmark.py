@@ -29,8 +29,9 @@ from fusion.evaluation.fingerprint import Fingerprint
 from fusion.evaluation.plot import save_plot
 from fusion.evaluation.result import Kind, Result
 from fusion.evaluation.table import Table
-from fusion.persistence import open_folder, save_folder
-from fusion.pool_storage import load_pool, save_pool
+from fusion.kept_scores import score_all
+from fusion.persistence import save_folder
+from fusion.pool_storage import save_pool
 from fusion.progress import stage, track
 from fusion.protocols import Strategy
 from fusion.topk import top_of
@@ -150,14 +151,10 @@ def _measure(
     key = f"{config.hash[:12]}-{test.train.fingerprint[:12]}"
     engine = fitted_engine(config, test.train, out=out, key=key, progress=progress)
     fitted = time.perf_counter()
-    pool = engine.pool(test.queries, progress=progress)
+    pool = engine.pool(test.queries)
     columns = None if out is None else out / "cache" / f"scores-{fingerprint.digest[:16]}"
-    if columns is not None and columns.is_dir():
-        open_folder(columns)
-        pool.recall(load_pool(columns))
-    else:
-        with stage(f"score {len(test.queries):,} test queries", show=progress):
-            pool.complete(pool.candidates(), tuple(engine.models))
+    with stage(f"score {len(test.queries):,} test queries", show=progress):
+        score_all(pool, columns, progress=progress)
     scored = time.perf_counter()
     features = _categories(data)
     metrics = [

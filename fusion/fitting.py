@@ -29,7 +29,7 @@ def fit_models(
     again: bool = False,
     after: str = "",
     label: str = "",
-) -> None:
+) -> dict[str, str]:
     """Fit each of ``models`` on ``data`` and write down what it saw.
 
     Args:
@@ -39,6 +39,9 @@ def fit_models(
 
     With ``context.workdir``, a model that was fitted there with the same configuration, data, seed
     and version is loaded instead, so a run that was interrupted goes on where it stopped.
+
+    Returns:
+        Name -> identity of each fitted model: hexadecimal digits that change with all of these.
 
     Raises:
         ConfigError: a model needs one that is not there, or that needs it in turn.
@@ -60,6 +63,7 @@ def fit_models(
             if kept is not None:
                 save_folder(kept, model.save, meta={"model": name})
         model.provenance = Provenance.of(data)
+    return {name: keys[name] for name in models}
 
 
 def in_order_of_need(models: Mapping[str, Model]) -> dict[str, Model]:

@@ -92,6 +92,11 @@ class LivePool:
         """The names of those that look at the whole catalogue."""
         return tuple(n for n, m in self._models.items() if isinstance(m, Retriever))
 
+    @property
+    def answered(self) -> int:
+        """How many scores the models have been asked for so far."""
+        return sum(int(done.sum()) for done in self._done.values())
+
     @cached_property
     def _union(self) -> Candidates:
         names = self.retrievers

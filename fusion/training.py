@@ -9,6 +9,7 @@ from fusion.data.dataset import Dataset
 from fusion.data.splits import Split
 from fusion.errors import ConfigError, DataError, explain
 from fusion.fitting import fit_models
+from fusion.kept_scores import score_all, scores_key
 from fusion.pool import LivePool
 from fusion.progress import stage
 from fusion.protocols import FitContext, Labelled, Model, Provenance, Strategy, Windows
@@ -44,8 +45,8 @@ def train(
     before = ""
     for split in splits:
         label = f"the window's past ({len(split.train):,})"
-        _fit(models, split.train, context, label, before)
-        windows = (*windows, _score_window(models, split, context.progress))
+        keys = _fit(models, split.train, context, label, before)
+        windows = (*windows, _score_window(models, split, keys, context))
         before = split.train.fingerprint
     learn(strategy, windows, context)
     _fit(models, data, context, f"all ({len(data):,})" if splits else "", before)
@@ -75,14 +76,20 @@ def learn(strategy: Strategy, windows: Windows, context: FitContext) -> None:
 
 def _fit(
     models: Mapping[str, Model], data: Dataset, context: FitContext, label: str, before: str
-) -> None:
+) -> dict[str, str]:
     """Fit; or fit again, if the models were fitted on the data of fingerprint ``before``."""
-    fit_models(models, data, context, again=bool(before), after=before, label=label)
+    return fit_models(models, data, context, again=bool(before), after=before, label=label)
 
 
-def _score_window(models: Mapping[str, Model], split: Split, progress: bool) -> Labelled:
+def _score_window(
+    models: Mapping[str, Model], split: Split, keys: Mapping[str, str], context: FitContext
+) -> Labelled:
     provenance = {name: model.provenance for name, model in models.items()}
-    with stage(f"score {len(split.queries):,} window queries", show=progress):
-        popularity = popularity_share(split.train)
-        pool = LivePool(split.queries, models, popularity, progress=progress).freeze()
-    return Labelled(pool, targets_of(split), Provenance.of(split.train), provenance)
+    folder = None
+    if context.workdir is not None:
+        folder = context.workdir / "scores" / scores_key(keys, split.queries)
+    with stage(f"score {len(split.queries):,} window queries", show=context.progress):
+        pool = LivePool(split.queries, models, popularity_share(split.train))
+        score_all(pool, folder, progress=context.progress)
+        stored = pool.freeze()
+    return Labelled(stored, targets_of(split), Provenance.of(split.train), provenance)
