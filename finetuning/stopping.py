@@ -15,8 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
+
+from fusion.errors import ArtifactError, explain
 
 __all__ = ["Watch", "last_checkpoint", "ndcg"]
 
@@ -144,10 +147,25 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             self._bar.close()
 
     def read(self, checkpoint: Path) -> None:
-        """Go on from what `on_save` wrote."""
-        self._best = load_file(checkpoint / _WEIGHTS)
-        looks = json.loads((checkpoint / _VALUES).read_text("utf-8"))
-        self._curve = [(int(step), float(value)) for step, value in looks]
+        """Go on from what `on_save` wrote.
+
+        Raises:
+            ArtifactError: it was altered, or another version wrote it.
+        """
+        try:
+            best = load_file(checkpoint / _WEIGHTS)
+            looks = json.loads((checkpoint / _VALUES).read_text("utf-8"))
+            curve = [(int(step), float(value)) for step, value in looks]
+        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            raise ArtifactError(
+                explain(
+                    f"checkpoint {checkpoint}",
+                    "what this version writes",
+                    f"{type(error).__name__}: {error}",
+                    "remove the folder: the training then begins anew",
+                )
+            ) from error
+        self._best, self._curve = best, curve
 
     def restore(self, model: torch.nn.Module) -> None:
         """Give ``model`` its best weights; nothing to do where nothing was looked at."""

@@ -98,18 +98,25 @@ def import_faiss() -> ModuleType:
     """The faiss module.
 
     Raises:
-        DependencyError: neither build of it is installed.
+        DependencyError: neither build of it is installed, or the one for GPUs does not find the
+            CUDA libraries that it was built for.
     """
     try:
         import faiss
     except ImportError as error:
-        raise DependencyError(
-            explain(
-                "dense retriever",
-                "faiss",
-                "no installed build of it",
-                "pip install 'recfusion[cpu]', or 'recfusion[gpu]' on a machine with CUDA",
-            )
+        raise _missing(
+            "no installed build of it",
+            "pip install 'recfusion[cpu]', or 'recfusion[gpu]' on a machine with CUDA",
+        ) from error
+    except (RuntimeError, OSError) as error:  # how faiss-gpu says that a library is not there
+        raise _missing(
+            str(error).splitlines()[0],
+            "install what it names, or have the CPU build instead: pip uninstall faiss-gpu, then "
+            "pip install 'recfusion[cpu]'",
         ) from error
     module: ModuleType = faiss
     return module
+
+
+def _missing(got: str, do: str) -> DependencyError:
+    return DependencyError(explain("dense retriever", "faiss", got, do))

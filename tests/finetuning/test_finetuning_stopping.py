@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from finetuning.stopping import Watch, last_checkpoint, ndcg
+from fusion.errors import ArtifactError
 
 
 def test_ndcg_by_hand() -> None:
@@ -132,6 +133,28 @@ def test_what_is_kept_comes_back(tmp_path: Path) -> None:
     assert model.weight.item() == 1.0
     assert other.curve == watch.curve
     assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("best.json", b"[0.25, 0.5]"),  # values alone, without their steps
+        ("best.json", b"[[1, 0.25"),
+        ("best.safetensors", b"\x08"),
+    ],
+)
+def test_a_checkpoint_of_another_kind_is_refused_by_name(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    watch, _ = watched([0.1, 0.3])
+    folder = tmp_path / "checkpoint-2"
+    folder.mkdir()
+    watch.on_save(SimpleNamespace(output_dir=tmp_path), SimpleNamespace(global_step=2), None)
+    (folder / name).write_bytes(content)
+    other = Watch(lambda: 0.0, steps=3, every=1, patience=1)
+    with pytest.raises(ArtifactError, match="checkpoint-2"):
+        other.read(folder)
+    assert other.curve == ()
 
 
 def test_every_look_is_told() -> None:

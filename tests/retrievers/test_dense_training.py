@@ -56,11 +56,13 @@ class Run:
         """Names of the weights that are not what they were."""
         return {k for k, v in self.state().items() if not torch.equal(v, self.start.get(k, v * 0))}
 
-    def loss(self):
+    def loss(self, group=None):
         """Of the first batch, without dropout."""
         from retrievers.dense_loss import NextItem
 
-        batch = self.lessons.reader(2)([{"number": 0}])
+        reader = self.lessons.reader(2)
+        reader.group = group or reader.group
+        batch = reader([{"number": 0}])
         with torch.no_grad():
             loss = NextItem(self.encoder.model, scale=20.0)
             return float(loss(batch["features"], batch["lesson"]))
@@ -347,3 +349,9 @@ class TestKilled:
         assert len(looks) == 2
         for name, value in straight.state().items():
             torch.testing.assert_close(again.state()[name], value, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("user", ["mean", "text"])
+def test_how_many_texts_share_a_pass_changes_no_loss(make, user):
+    run = make(user=user)
+    assert run.loss(group=3) == pytest.approx(run.loss(group=256), abs=1e-5)

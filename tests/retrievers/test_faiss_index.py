@@ -235,6 +235,20 @@ def test_neither_faiss_installed_names_both_extras(monkeypatch):
         import_faiss()
 
 
+def test_a_gpu_build_without_its_cuda_libraries_is_a_dependency_that_is_missing(monkeypatch):
+    real = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name == "faiss":  # what faiss-gpu 1.15 raises on import
+            raise RuntimeError("faiss-gpu installed but nvidia-cublas-cu12 is missing")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(DependencyError, match=r"nvidia-cublas-cu12 is missing.*recfusion\[cpu\]"):
+        import_faiss()
+
+
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValidationError, match="flat"):
         IndexSettings(kind="nsg")
