@@ -4,11 +4,12 @@
     python benchmarks/ablation.py runs/ml-1m --split temporal --out runs/ml-1m
 
 ``ENGINE`` is a saved engine, fitted on the train side of the split, or the ``--out`` folder of a
-benchmark, which keeps one. No model is fitted here. The
-test queries are scored once by all models. Then the engine's fusion is learnt again on its stored
-windows for each subset, from that subset's columns and from the candidates that its retrievers
-brought, and judged on the same queries with the candidates that its retrievers bring. Differences
-are to all models, with a paired bootstrap interval over users and a Holm-corrected p-value.
+benchmark, which keeps one. No model is fitted here. The test queries are scored once by all models,
+or not at all where ``--out`` is that folder of a benchmark. Then the engine's fusion is learnt
+again on its stored windows for each subset, from that subset's columns and from the candidates that
+its retrievers brought, and judged on the same queries with the candidates that its retrievers
+bring. Differences are to all models, with a paired bootstrap interval over users and a
+Holm-corrected p-value.
 
 A ranker's scores are those it gave in the whole engine: where a retriever is left out, the ranker's
 ``top`` might reach a few candidates further than it did. The subsets are compared on test queries:
@@ -67,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=SPLITS, help="instead of the configured one")
     parser.add_argument("--max-users", type=int, help="judge so many users drawn at random")
     parser.add_argument("--large", nargs="+", default=list(LARGE), help="left out together")
+    parser.add_argument(
+        "--without", nargs="+", metavar="MODEL", help="leave out only these, each in turn"
+    )
     parser.add_argument("--out", type=Path, help="folder for the tables and the scores")
     parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
     parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
@@ -101,7 +105,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     pool = scored(engine, split, args.out, fingerprint.digest[:16], progress=not args.quiet)
     spent = time.perf_counter() - started
-    rows = ablate(engine, pool, split, tuple(args.large), progress=not args.quiet)
+    if args.without:
+        _known(args.without, pool.models)
+    rows = ablate(engine, pool, split, tuple(args.large), args.without, progress=not args.quiet)
     found = {
         "fingerprint": fingerprint.to_json(),
         "config": config.hash,
@@ -143,21 +149,40 @@ def engine_in(folder: Path, split: Split) -> Path:
 def scored(
     engine: Engine, split: Split, out: Path | None, key: str, *, progress: bool
 ) -> StoredPool:
-    """Every model's scores of the test queries, from ``out`` if an earlier run left them there."""
-    folder = None if out is None else out / "cache" / f"ablation-{key}"
+    """Every model's scores of the test queries, from ``out`` if an earlier run left them there.
+
+    Under the name that `fusion.benchmark` gives them, so that what it scored is not scored again.
+    """
+    folder = None if out is None else out / "cache" / f"scores-{key}"
     with stage(f"score {len(split):,} test queries", show=progress):
         pool = engine.pool(split.queries)
         score_all(pool, folder, progress=progress)
     return pool.freeze()
 
 
+def _known(names: Sequence[str], models: Sequence[str]) -> None:
+    strange = [name for name in names if name not in models]
+    if strange:
+        expected, do = f"some of {', '.join(models)}", "name models of the engine"
+        raise ConfigError(explain("--without", expected, ", ".join(strange), do))
+
+
 def subsets(
-    models: Sequence[str], retrievers: Sequence[str], large: Sequence[str] = LARGE
+    models: Sequence[str],
+    retrievers: Sequence[str],
+    large: Sequence[str] = LARGE,
+    without: Sequence[str] | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """What is compared with all models: label -> the models that are left, retrievers first.
 
     A ranker alone has no candidates of its own and ranks those of all retrievers, so for it all
     retrievers' candidates stay, see `ablate`.
+
+    Args:
+        models: of the engine.
+        retrievers: those of them that bring candidates.
+        large: models that are left out together as well.
+        without: those that are left out one at a time; ``None`` = each.
 
     >>> subsets(["ease", "dense", "bert"], ["ease", "dense"])
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -166,7 +191,7 @@ def subsets(
      'ease alone': ('ease',), 'dense alone': ('dense',), 'bert alone': ('bert',)}
     """
     out: dict[str, tuple[str, ...]] = {}
-    gone: list[tuple[str, ...]] = [(name,) for name in models]
+    gone: list[tuple[str, ...]] = [(name,) for name in models if without is None or name in without]
     together = tuple(name for name in models if name in large)
     if len(together) > 1:
         gone.append(together)
@@ -182,6 +207,7 @@ def ablate(
     pool: StoredPool,
     split: Split,
     large: Sequence[str] = LARGE,
+    without: Sequence[str] | None = None,
     *,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
@@ -192,6 +218,7 @@ def ablate(
         pool: every model's scores of the queries of ``split``.
         split: the test.
         large: models to be left out together as well.
+        without: models to be left out one at a time; ``None`` = each.
         progress: show stages.
 
     Returns:
@@ -200,7 +227,7 @@ def ablate(
     """
     values = {ALL: values_of(engine, pool, engine.windows, split, pool.models)}
     kept = {ALL: pool.models}
-    for name, left in subsets(pool.models, pool.union.models, large).items():
+    for name, left in subsets(pool.models, pool.union.models, large, without).items():
         with stage(name, show=progress):
             values[name], kept[name] = values_of(engine, pool, engine.windows, split, left), left
     first = METRICS[0]

@@ -141,11 +141,20 @@ def test_ablation_of_what_was_kept(runs: Path, capsys: pytest.CaptureFixture[str
     gap = alone["NDCG@10"]["mean"] - whole["NDCG@10"]["mean"]
     assert alone["difference"]["mean"] == pytest.approx(gap)
     assert alone["p_holm"] >= alone["difference"]["p"]
-    # scored once: the second call reads the stored pool and says the same
+    # scored once, by the benchmark: only its scores are there
+    assert len(list((runs / "out" / "cache").glob("scores-*"))) == 1
+    assert not list((runs / "out" / "cache").glob("ablation-*"))
+    # the second call says the same
     ablation_main([str(runs / "out"), *data, *options])
     again = json.loads(capsys.readouterr().out)
     assert again["rows"] == found["rows"]
     assert again["seconds"]["score"] < 5
+    ablation_main([str(runs / "out"), *data, *options, "--without", "popularity"])
+    some = [row["name"] for row in json.loads(capsys.readouterr().out)["rows"]]
+    assert some[:3] == ["all", "without popularity", "without ease, item_knn"]
+    with pytest.raises(SystemExit, match="2"):
+        ablation_main([str(runs / "out"), *data, *options, "--without", "gpt"])
+    assert "some of ease, item_knn, popularity, got gpt" in capsys.readouterr().err
 
 
 def test_ablation_refuses_an_engine_of_other_events(
