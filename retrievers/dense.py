@@ -25,6 +25,7 @@ from retrievers.dense_held import Held, hold_out, pool_ndcg
 from retrievers.dense_lessons import Lessons
 from retrievers.dense_reading import history_texts
 from retrievers.dense_search import cosines, nearest
+from retrievers.dense_sequence import Sequence, Told, held_out
 from retrievers.dense_store import VectorStore
 from retrievers.dense_training import pretrain, train
 from retrievers.dense_users import mean_users, readable_history
@@ -41,7 +42,9 @@ class Dense(Retriever):
 
     Fine-tuning brings what somebody met, represented as it is when the model is asked (``user:
     mean``: the weighted mean of the items' vectors; ``user: text``: the last items read as one
-    text), near what came next; see `retrievers.dense_loss.NextItem`.
+    text), near what came next; see `retrievers.dense_loss.NextItem`. With ``user: sequence`` the
+    vectors are then projected, and a small transformer over those of the items met is trained to
+    foretell the next one's; see `retrievers.dense_sequence_model.TextNetwork`.
     A score is the exact cosine, in [-1, 1], also where the index that retrieves is approximate.
 
     An item without text is cold, whatever its events; an item that nobody met is not, which is what
@@ -56,6 +59,7 @@ class Dense(Retriever):
     _encoder: Encoder
     _index: FaissIndex  # its store holds the items' vectors
     _useful_pairs: int
+    _sequence: Sequence | None = None  # with user: sequence, once it is trained
 
     def needs(self) -> tuple[str, ...]:
         """The retrievers that hard negatives are mined from, but for this one itself."""
@@ -69,24 +73,32 @@ class Dense(Retriever):
         config = self.config
         self._encoder = Encoder.base(config.base_model, config.precision)
         self._catalog = data.catalog
-        self._warm = None
+        self._warm = self._sequence = None
         rng = context.rng(f"{self.name}.fit")
+        events, last = data, None
+        if config.user == "sequence":
+            rng_held = context.rng(f"{self.name}.held")
+            events, last = held_out(config.sequence, data, warm, rng_held)
 
         def learn(folder: Path | None) -> int:
             if config.train.max_pairs == 0:
                 return 0
             held = hold_out(
-                data,
+                events,
                 warm.columns >= 0,
                 config.train.validation_users,
                 config.train.validation_items,
                 rng,
             )
-            before = data if held is None else held.train
+            before = events if held is None else held.train
             count = config.train.max_pairs
             return self._train(before, count, warm, held, rng, context, folder, first=True)
 
-        self._useful_pairs = self._learn(learn, "fit", data, warm, context)
+        def attend(texts: npt.NDArray[Any]) -> Sequence:
+            told = self._told(context)
+            return Sequence.fitted(config.sequence, texts, events, warm, last, told)
+
+        self._useful_pairs = self._learn(learn, "fit", data, warm, context, attend)
 
     def refit(self, data: Dataset, context: FitContext) -> None:
         """Go on from the fitted weights, for ``train.refit_share`` of the pairs that helped."""
@@ -95,12 +107,20 @@ class Dense(Retriever):
         warm = self._readable(data)
         self._catalog = data.catalog
         rng = context.rng(f"{self.name}.refit")
+        before, self._sequence = self._sequence, None  # the encoder learns without it
 
         def learn(folder: Path | None) -> int:
             count = round(self.config.train.refit_share * self._useful_pairs)
             return self._train(data, count, warm, None, rng, context, folder, first=False)
 
-        self._learn(learn, f"refit {self._useful_pairs}", data, warm, context)
+        def attend(texts: npt.NDArray[Any]) -> Sequence:
+            assert before is not None
+            return before.refitted(texts, data, warm, self._told(context))
+
+        self._learn(learn, f"refit {self._useful_pairs}", data, warm, context, attend)
+
+    def _told(self, context: FitContext) -> Told:
+        return Told(self.name, self.config.precision, self._encoder.digest, context)
 
     def _learn(
         self,
@@ -109,6 +129,7 @@ class Dense(Retriever):
         data: Dataset,
         warm: WarmItems,
         context: FitContext,
+        attend: Callable[[npt.NDArray[Any]], Sequence],
     ) -> int:
         """Train and index; each is kept in the workdir until both are done."""
         identity = [self.config.model_dump(mode="json"), data.fingerprint, context.seed, phase]
@@ -119,7 +140,8 @@ class Dense(Retriever):
             precision=self.config.precision,
             folder=context.workdir,
         ) as (self._encoder, pairs):
-            self._embed(data, warm, context)
+            sequence = self.config.user == "sequence"
+            self._embed(data, warm, context, attend if sequence else None)
         return pairs
 
     def _readable(self, data: Dataset) -> WarmItems:
@@ -179,8 +201,21 @@ class Dense(Retriever):
         known, users = self._user_vectors(held.queries, pool, VectorStore(vectors))
         return pool_ndcg(users, known, vectors, pool.columns, held)
 
-    def _embed(self, data: Dataset, warm: WarmItems, context: FitContext) -> None:
-        """Encode the catalogue, index it, and see that the index finds what users here want."""
+    def _embed(
+        self,
+        data: Dataset,
+        warm: WarmItems,
+        context: FitContext,
+        attend: Callable[[npt.NDArray[Any]], Sequence] | None = None,
+    ) -> None:
+        """Encode the catalogue, index it, and see that the index finds what users here want.
+
+        Args:
+            data: whose users are asked for.
+            warm: the items.
+            context: folder, bar and seeds.
+            attend: from the texts' vectors to what projects them; ``None`` = they are indexed.
+        """
         rng = context.rng(f"{self.name}.index")
         config = self.config
         with encoded(
@@ -192,7 +227,9 @@ class Dense(Retriever):
             folder=context.workdir,
             progress=context.progress,
         ) as vectors:
-            store = VectorStore(vectors)
+            if attend is not None:
+                self._sequence = attend(vectors)
+            store = VectorStore(self._projected(vectors).astype(config.store, copy=False))
 
             def users() -> npt.NDArray[np.float32]:
                 asked = rng.choice(data.n_users, min(QUERIES, data.n_users), replace=False)
@@ -232,7 +269,7 @@ class Dense(Retriever):
             exact=False,
         )
         columns = changes.columns.copy()
-        columns[changes.added] = self._index.add(vectors)
+        columns[changes.added] = self._index.add(self._projected(vectors))
         self._index.remove(self._warm.columns[changes.removed])
         items = np.full(len(self._index.store), -1, np.int32)
         there = np.flatnonzero(columns >= 0)
@@ -242,6 +279,10 @@ class Dense(Retriever):
 
     def _texts_of(self, items: npt.NDArray[Any]) -> list[str]:
         return [self._catalog.texts[item] for item in items]
+
+    def _projected(self, vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What is indexed of the texts' vectors."""
+        return vectors if self._sequence is None else self._sequence.items(vectors)
 
     def _encode_items(self, items: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         return self._encoder.encode(
@@ -258,10 +299,13 @@ class Dense(Retriever):
         with timed("encode"):
             queries = readable_history(queries, warm.columns)
             known = queries.history.lengths > 0
-            if self.config.user == "mean":
+            if self.config.user != "text" and self._sequence is None:
                 return known, mean_users(queries, warm.columns, store, self.config.half_life)
             out = np.zeros((len(queries), store.width), np.float32)
             asked = queries.take(np.flatnonzero(known))
+            if self._sequence is not None:
+                out[known] = self._sequence.users(asked, warm, store)
+                return known, out
             out[known] = self._encoder.encode(
                 history_texts(asked.history, self._catalog.texts, self.config.texts),
                 tokens=self.config.user_tokens,
@@ -301,6 +345,8 @@ class Dense(Retriever):
         self._index.store.write(folder / "vectors.safetensors")
         self._index.write(folder / "items.faiss")
         write_json(folder / "dense.json", {"useful_pairs": self._useful_pairs})
+        if self._sequence is not None:
+            self._sequence.save(folder)
 
     def load(self, folder: Path, data: Dataset) -> None:
         """What `save` wrote; vectors and index are memory-mapped, so the folder must stay."""
@@ -310,6 +356,9 @@ class Dense(Retriever):
         store = VectorStore.read(folder / "vectors.safetensors")
         self._index = FaissIndex.read(folder / "items.faiss", self.config.index, store)
         self._useful_pairs = int(read_json(folder / "dense.json")["useful_pairs"])
+        self._sequence = None
+        if self.config.user == "sequence":
+            self._sequence = Sequence.load(folder, self.config.sequence, self._encoder.width)
         items = read_arrays(folder / "items.safetensors")["items"]
         columns = np.full(data.n_items, -1, np.int32)
         held = self._index.labels

@@ -59,7 +59,7 @@ class Lessons:
         from finetuning.propensity import weights
 
         config, recipe, data = self._config, self._config.train, self._data
-        mean = config.user == "mean"
+        mean = config.user != "text"
         examples = draw_examples(
             data,
             self._readable,
@@ -84,7 +84,7 @@ class Lessons:
             ),
             encoder=self._encoder,
             texts=data.catalog.texts,
-            user=config.user,
+            user="mean" if mean else "text",
             half_life=config.half_life,
             count=config.texts,
             item_tokens=config.item_tokens,

@@ -15,10 +15,11 @@ from fusion.queries import Queries
 from fusion.work import attention_flops, count, linear_flops, timed
 from retrievers.encoder import Encoder
 from retrievers.linear import BlockRetriever, WarmItems
-from retrievers.sequential_config import SequentialConfig
+from retrievers.sequential_config import SequentialConfig, SequentialTraining
 
 if TYPE_CHECKING:
     from retrievers.sequential_model import Network
+    from retrievers.sequential_training import Held
 
 __all__ = ["Sequential"]
 
@@ -43,7 +44,7 @@ class Sequential(BlockRetriever):
 
     def fit(self, data: Dataset, context: FitContext) -> None:
         """Train from scratch; stop early on held-out newest events."""
-        from retrievers.sequential_training import hold_out, train
+        from retrievers.sequential_training import hold_out
 
         data.require_events(self.name)
         self._warm = None
@@ -52,22 +53,11 @@ class Sequential(BlockRetriever):
         self._know(data, met)
         self._network = self._fresh(met, int(rng.integers(2**31)))
         held = hold_out(data, self.config.train.validation_users, rng)
-        self._steps = train(
-            self._network,
-            data if held is None else held.train,
-            self.config,
-            evaluate=None if held is None else lambda: self._ndcg(held.queries, held.targets),
-            steps=None,
-            seed=int(rng.integers(2**31)),
-            context=context,
-            name=self.name,
-        )
-        self._table, self._warm = None, self._known
+        before = data if held is None else held.train
+        self._steps = self._train(before, self.config.train, held, None, rng, context)
 
     def refit(self, data: Dataset, context: FitContext) -> None:
         """Learn from the newer events too, as ``train.refit`` says; nothing is held out."""
-        from retrievers.sequential_training import train
-
         self._fitted()
         data.require_events(self.name)
         recipe, rng = self.config.train, context.rng(f"{self.name}.refit")
@@ -79,17 +69,7 @@ class Sequential(BlockRetriever):
         else:
             recipe = recipe.model_copy(update={"learning_rate": recipe.refit_learning_rate})
             steps = round(recipe.refit_share * steps)
-        train(
-            self._network,
-            data,
-            self.config.model_copy(update={"train": recipe}),
-            evaluate=None,
-            steps=steps,
-            seed=int(rng.integers(2**31)),
-            context=context,
-            name=self.name,
-        )
-        self._table, self._warm = None, self._known
+        self._train(data, recipe, None, steps, rng, context)
 
     def _know(self, data: Dataset, met: npt.NDArray[np.bool_]) -> None:
         """Which items are known, and the vectors of their texts."""
@@ -133,19 +113,38 @@ class Sequential(BlockRetriever):
         network.eval()
         return network
 
-    def _ndcg(self, queries: Queries, targets: npt.NDArray[np.int32]) -> float:
-        """NDCG@10 of ``targets`` in a full ranking, while training."""
-        self._table = None
-        gains = np.zeros(len(queries))
-        for batch in np.array_split(np.arange(len(queries)), -(-len(queries) // 256)):
-            asked = queries.take(batch)
-            block = self._scores(asked)
-            target = block[np.arange(len(batch)), self._known.columns[targets[batch]]]
-            seen = self._known.columns[asked.excluded.values]
-            block[asked.excluded.rows[seen >= 0], seen[seen >= 0]] = -np.inf
-            rank = 1 + (block > target[:, None]).sum(axis=1)
-            gains[batch] = np.where(rank <= 10, 1 / np.log2(rank + 1), 0.0)
-        return float(gains.mean())
+    def _train(
+        self,
+        data: Dataset,
+        recipe: SequentialTraining,
+        held: Held | None,
+        steps: int | None,
+        rng: np.random.Generator,
+        context: FitContext,
+    ) -> int:
+        from retrievers.sequential_training import full_ndcg, train
+
+        def ndcg(held: Held) -> float:
+            self._table = None
+            return full_ndcg(self._scores, self._known.columns, held)
+
+        config = self.config.model_copy(update={"train": recipe})
+        kept = train(
+            self._network,
+            data,
+            recipe,
+            length=config.length,
+            precision=config.precision,
+            identity=config.model_dump(mode="json"),
+            evaluate=None if held is None else lambda: ndcg(held),
+            steps=steps,
+            seed=int(rng.integers(2**31)),
+            context=context,
+            name=self.name,
+            text_only=recipe.text_only,
+        )
+        self._table, self._warm = None, self._known
+        return kept
 
     def _block(self, queries: Queries) -> npt.NDArray[np.float32]:
         block = self._scores(queries)

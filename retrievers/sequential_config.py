@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from fusion.protocols import ComponentConfig, RetrieverConfig
 
-__all__ = ["SequentialConfig", "SequentialTraining"]
+__all__ = ["NextItemTraining", "SequentialConfig", "SequentialTraining"]
 
 
-class SequentialTraining(ComponentConfig):
+class NextItemTraining(ComponentConfig):
     """AdamW on next-item prediction at every event, stopped early on NDCG@10.
 
     Rates, batches, the correction and the share of texts alone were chosen on validation events of
@@ -74,6 +74,11 @@ class SequentialTraining(ComponentConfig):
         description="events of one time stamp come in another order each epoch: the data says "
         "nothing of their order, so none is to be learnt",
     )
+
+
+class SequentialTraining(NextItemTraining):
+    """The recipe of `Sequential`."""
+
     text_only: float = Field(
         0.1,
         ge=0,

@@ -9,12 +9,40 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import GPT2Config, GPT2Model
 
-__all__ = ["GAP_BUCKETS", "Network"]
+__all__ = ["GAP_BUCKETS", "SPREAD", "Network", "gap_vectors", "transformer"]
 
 #: 0 = unknown, 1 = the same time, then by powers of two of the seconds, up to some two years
 GAP_BUCKETS = 28
 
-_SPREAD = 0.02  # standard deviation of fresh weights, that of GPT-2
+#: standard deviation of fresh weights, that of GPT-2
+SPREAD = 0.02
+
+
+def gap_vectors(size: int) -> nn.Embedding:
+    """A fresh vector for each bucket of time between two events."""
+    out = nn.Embedding(GAP_BUCKETS, size)
+    nn.init.normal_(out.weight, std=SPREAD)
+    return out
+
+
+def transformer(*, size: int, layers: int, heads: int, dropout: float, length: int) -> GPT2Model:
+    """GPT-2's blocks, fresh, to be given embeddings of width ``size``."""
+    blocks = GPT2Model(
+        GPT2Config(
+            vocab_size=1,  # tokens come as embeddings
+            bos_token_id=None,
+            eos_token_id=None,
+            n_positions=length,
+            n_embd=size,
+            n_layer=layers,
+            n_head=heads,
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+        )
+    )
+    blocks.wte.requires_grad_(False)
+    return blocks
 
 
 class Network(nn.Module):  # type: ignore[misc]
@@ -53,29 +81,15 @@ class Network(nn.Module):  # type: ignore[misc]
         gaps: bool,
     ) -> None:
         super().__init__()
-        self.free = nn.Parameter(torch.randn(items, size) * _SPREAD * free[:, None])
+        self.free = nn.Parameter(torch.randn(items, size) * SPREAD * free[:, None])
         self.register_buffer("texts", texts, persistent=False)
         if texts is not None:
             self.projection = nn.Linear(texts.shape[1], size, bias=False)
-            nn.init.normal_(self.projection.weight, std=_SPREAD)
-        self.gaps = nn.Embedding(GAP_BUCKETS, size) if gaps else None
-        if self.gaps is not None:
-            nn.init.normal_(self.gaps.weight, std=_SPREAD)
-        self.blocks = GPT2Model(
-            GPT2Config(
-                vocab_size=1,  # tokens come as embeddings
-                bos_token_id=None,
-                eos_token_id=None,
-                n_positions=length,
-                n_embd=size,
-                n_layer=layers,
-                n_head=heads,
-                resid_pdrop=dropout,
-                embd_pdrop=dropout,
-                attn_pdrop=dropout,
-            )
+            nn.init.normal_(self.projection.weight, std=SPREAD)
+        self.gaps = gap_vectors(size) if gaps else None
+        self.blocks = transformer(
+            size=size, layers=layers, heads=heads, dropout=dropout, length=length
         )
-        self.blocks.wte.requires_grad_(False)
 
     def table(self, keep: Tensor | None = None) -> Tensor:
         """(W, size): every item's embedding.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from retrievers.sequential_batches import Windows
-from retrievers.sequential_config import SequentialTraining
+from retrievers.sequential_config import NextItemTraining
 from retrievers.sequential_loss import gbce, sampled_softmax, softmax
-from retrievers.sequential_model import Network
 
-__all__ = ["Lesson", "Steps"]
+__all__ = ["Foretelling", "Lesson", "Steps"]
 
 
 class Steps(torch.utils.data.Dataset):  # type: ignore[misc]
@@ -26,17 +25,20 @@ class Steps(torch.utils.data.Dataset):  # type: ignore[misc]
         settings: the recipe.
         steps: how many steps.
         seed: of negatives and of which items stand for their text alone.
+        text_only: share of the items that do.
     """
 
     def __init__(
         self,
         windows: Windows,
         weights: npt.NDArray[np.float64],
-        settings: SequentialTraining,
+        settings: NextItemTraining,
         steps: int,
         seed: int,
+        text_only: float,
     ) -> None:
         self._windows, self._settings, self._steps, self._seed = windows, settings, steps, seed
+        self._text_only = text_only
         self._cumulative = np.cumsum(weights) / weights.sum()
         self._per_epoch = windows.batches()
         self._epoch = -1
@@ -52,7 +54,7 @@ class Steps(torch.utils.data.Dataset):  # type: ignore[misc]
         batch = self._batches[at]
         rng = np.random.default_rng([self._seed, step])
         drawn = np.searchsorted(self._cumulative, rng.random(self._settings.negatives), "right")
-        keep = rng.random(len(self._cumulative)) >= self._settings.text_only
+        keep = rng.random(len(self._cumulative)) >= self._text_only
         return {
             "items": torch.from_numpy(batch.items),
             "gaps": torch.from_numpy(batch.gaps),
@@ -60,6 +62,20 @@ class Steps(torch.utils.data.Dataset):  # type: ignore[misc]
             "negatives": torch.from_numpy(np.minimum(drawn, len(self._cumulative) - 1)),
             "keep": torch.from_numpy(keep.astype(np.float32)),
         }
+
+
+class Foretelling(Protocol):
+    """A network over items, as `retrievers.sequential_model.Network` is one."""
+
+    @property
+    def texts(self) -> Tensor | None:
+        """Vectors of the items' texts, where they are read."""
+
+    def table(self, keep: Tensor | None = None) -> Tensor:
+        """(W, size): every item's embedding; ``keep`` (W,) = which vectors of their own count."""
+
+    def __call__(self, items: Tensor, gaps: Tensor, table: Tensor) -> Tensor:
+        """(B, T, size): what is foretold after each event, to be multiplied with ``table``."""
 
 
 class Lesson(nn.Module):  # type: ignore[misc]
@@ -72,7 +88,7 @@ class Lesson(nn.Module):  # type: ignore[misc]
     """
 
     def __init__(
-        self, network: Network, weights: npt.NDArray[np.float64], settings: SequentialTraining
+        self, network: Foretelling, weights: npt.NDArray[np.float64], settings: NextItemTraining
     ) -> None:
         super().__init__()
         self.network, self.settings = network, settings

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from finetuning.randomness import isolated_rng
@@ -23,11 +24,10 @@ from fusion.queries import Queries
 from fusion.ragged import spans
 from retrievers.encoder import uses_bf16
 from retrievers.sequential_batches import Windows
-from retrievers.sequential_config import SequentialConfig
-from retrievers.sequential_model import Network
+from retrievers.sequential_config import NextItemTraining
 from retrievers.sequential_steps import Lesson, Steps
 
-__all__ = ["Held", "hold_out", "train"]
+__all__ = ["Held", "full_ndcg", "hold_out", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -76,38 +76,76 @@ def hold_out(data: Dataset, count: int, rng: np.random.Generator) -> Held | None
     return Held(train, data.queries_before(users, rows), data.interactions.items[rows])
 
 
+def full_ndcg(
+    scores: Callable[[Queries], npt.NDArray[np.float32]],
+    columns: npt.NDArray[np.int32],
+    held: Held,
+) -> float:
+    """NDCG@10 of the held-out events in a full ranking, what was met before left out.
+
+    Args:
+        scores: (Q, W) float32 of some queries, a fresh array.
+        columns: (I,) int32: the column of each item_index, -1 = it has none.
+        held: each target has a column.
+    """
+    gains = np.zeros(len(held.queries))
+    for batch in np.array_split(np.arange(len(gains)), -(-len(gains) // 256)):
+        asked = held.queries.take(batch)
+        block = scores(asked)
+        target = block[np.arange(len(batch)), columns[held.targets[batch]]]
+        seen = columns[asked.excluded.values]
+        block[asked.excluded.rows[seen >= 0], seen[seen >= 0]] = -np.inf
+        rank = 1 + (block > target[:, None]).sum(axis=1)
+        gains[batch] = np.where(rank <= 10, 1 / np.log2(rank + 1), 0.0)
+    return float(gains.mean())
+
+
 def train(
-    network: Network,
+    network: nn.Module,
     data: Dataset,
-    config: SequentialConfig,
+    recipe: NextItemTraining,
     *,
+    length: int,
+    precision: Literal["auto", "float32", "bfloat16"],
+    identity: Any,
     evaluate: Callable[[], float] | None,
     steps: int | None,
     seed: int,
     context: FitContext,
     name: str,
+    text_only: float = 0.0,
+    columns: npt.NDArray[np.int32] | None = None,
 ) -> int:
     """Train ``network`` in place and leave it, on the CPU and at rest, with its best weights.
 
     Args:
-        network: where training starts.
-        data: the events.
-        config: the recipe.
+        network: where training starts, a `Foretelling`.
+        data: the events, each of an item of the network.
+        recipe: how.
+        length: newest events that the network reads.
+        precision: of training.
+        identity: JSON of what else decides what is learnt, for the name of the checkpoints.
         evaluate: NDCG of ``network`` on the inner validation set; ``None`` = train to the end.
         steps: how many; ``None`` = what the recipe says of `fit`.
         seed: of every draw.
         context: folder for checkpoints, and whether to show a bar.
         name: whose bar it is.
+        text_only: see `SequentialTraining.text_only`.
+        columns: (I,) the row of each item_index among the network's items, in rising order, -1 =
+            it has none; ``None`` = the network's items are the catalogue.
 
     Returns:
         After how many steps the weights that stand were there.
     """
-    events, recipe = data.interactions, config.train
+    events, popularity = data.interactions, data.popularity.astype(float)
+    items = events.items.astype(np.int64)
+    if columns is not None:
+        items, popularity = columns[items].astype(np.int64), popularity[columns >= 0]
     windows = Windows(
-        events.items.astype(np.int64),
+        items,
         events.times,
         data.offsets,
-        config.length,
+        length,
         recipe.batch_events,
         recipe.shuffle_ties,
         seed,
@@ -116,11 +154,11 @@ def train(
         steps = min(recipe.max_steps, recipe.epochs * windows.batches())
     if steps == 0 or windows.batches() == 0:
         return 0
-    weights = np.where(data.popularity > 0, data.popularity.astype(float), 0.0)
+    weights = popularity
     weights[weights > 0] **= recipe.negatives_power
     lesson = Lesson(network, weights, recipe)
     every = -(-steps // recipe.looks)
-    told = [config.model_dump(mode="json"), data.fingerprint, steps, seed]
+    told = [identity, data.fingerprint, steps, seed]
     place = f"sequential-{sha256(json.dumps(told).encode()).hexdigest()[:16]}"
     watch = Watch(
         evaluate,
@@ -144,7 +182,7 @@ def train(
                 weight_decay=recipe.weight_decay,
                 adam_beta2=0.98,
                 max_grad_norm=recipe.clip,
-                bf16=uses_bf16(config.precision, "cuda" if torch.cuda.is_available() else "cpu"),
+                bf16=uses_bf16(precision, "cuda" if torch.cuda.is_available() else "cpu"),
                 use_cpu=not torch.cuda.is_available(),
                 save_strategy="no" if context.workdir is None else "steps",
                 save_steps=every,
@@ -156,7 +194,7 @@ def train(
                 dataloader_pin_memory=False,
                 seed=seed,
             ),
-            train_dataset=Steps(windows, weights, recipe, steps, seed),
+            train_dataset=Steps(windows, weights, recipe, steps, seed, text_only),
             data_collator=_only,
         )
         run(trainer, watch)
