@@ -25,7 +25,7 @@ from retrievers.dense_held import Held, hold_out, pool_ndcg
 from retrievers.dense_lessons import Lessons
 from retrievers.dense_reading import history_texts
 from retrievers.dense_search import cosines, nearest
-from retrievers.dense_sequence import Sequence, Told, held_out
+from retrievers.dense_sequence import Run, Sequence, held_out
 from retrievers.dense_store import VectorStore
 from retrievers.dense_training import pretrain, train
 from retrievers.dense_users import mean_users, readable_history
@@ -94,11 +94,11 @@ class Dense(Retriever):
             count = config.train.max_pairs
             return self._train(before, count, warm, held, rng, context, folder, first=True)
 
-        def attend(texts: npt.NDArray[Any]) -> Sequence:
-            told = self._told(context)
-            return Sequence.fitted(config.sequence, texts, events, warm, last, told)
+        def make_sequence(texts: npt.NDArray[Any]) -> Sequence:
+            run = self._run(context)
+            return Sequence.fitted(config.sequence, texts, events, warm, last, run)
 
-        self._useful_pairs = self._learn(learn, "fit", data, warm, context, attend)
+        self._useful_pairs = self._learn(learn, "fit", data, warm, context, make_sequence)
 
     def refit(self, data: Dataset, context: FitContext) -> None:
         """Go on from the fitted weights, for ``train.refit_share`` of the pairs that helped."""
@@ -107,20 +107,21 @@ class Dense(Retriever):
         warm = self._readable(data)
         self._catalog = data.catalog
         rng = context.rng(f"{self.name}.refit")
-        before, self._sequence = self._sequence, None  # the encoder learns without it
+        # the encoder learns without it, and half refitted the model can no longer be asked
+        before, self._sequence, self._warm = self._sequence, None, None
 
         def learn(folder: Path | None) -> int:
             count = round(self.config.train.refit_share * self._useful_pairs)
             return self._train(data, count, warm, None, rng, context, folder, first=False)
 
-        def attend(texts: npt.NDArray[Any]) -> Sequence:
+        def make_sequence(texts: npt.NDArray[Any]) -> Sequence:
             assert before is not None
-            return before.refitted(texts, data, warm, self._told(context))
+            return before.refitted(texts, data, warm, self._run(context))
 
-        self._learn(learn, f"refit {self._useful_pairs}", data, warm, context, attend)
+        self._learn(learn, f"refit {self._useful_pairs}", data, warm, context, make_sequence)
 
-    def _told(self, context: FitContext) -> Told:
-        return Told(self.name, self.config.precision, self._encoder.digest, context)
+    def _run(self, context: FitContext) -> Run:
+        return Run(self.name, self.config.precision, self._encoder.digest, context)
 
     def _learn(
         self,
@@ -129,7 +130,7 @@ class Dense(Retriever):
         data: Dataset,
         warm: WarmItems,
         context: FitContext,
-        attend: Callable[[npt.NDArray[Any]], Sequence],
+        make_sequence: Callable[[npt.NDArray[Any]], Sequence],
     ) -> int:
         """Train and index; each is kept in the workdir until both are done."""
         identity = [self.config.model_dump(mode="json"), data.fingerprint, context.seed, phase]
@@ -141,7 +142,7 @@ class Dense(Retriever):
             folder=context.workdir,
         ) as (self._encoder, pairs):
             sequence = self.config.user == "sequence"
-            self._embed(data, warm, context, attend if sequence else None)
+            self._embed(data, warm, context, make_sequence if sequence else None)
         return pairs
 
     def _readable(self, data: Dataset) -> WarmItems:
@@ -206,7 +207,7 @@ class Dense(Retriever):
         data: Dataset,
         warm: WarmItems,
         context: FitContext,
-        attend: Callable[[npt.NDArray[Any]], Sequence] | None = None,
+        make_sequence: Callable[[npt.NDArray[Any]], Sequence] | None = None,
     ) -> None:
         """Encode the catalogue, index it, and see that the index finds what users here want.
 
@@ -214,7 +215,7 @@ class Dense(Retriever):
             data: whose users are asked for.
             warm: the items.
             context: folder, bar and seeds.
-            attend: from the texts' vectors to what projects them; ``None`` = they are indexed.
+            make_sequence: from the texts' vectors to what projects them; ``None`` = nothing does.
         """
         rng = context.rng(f"{self.name}.index")
         config = self.config
@@ -227,8 +228,8 @@ class Dense(Retriever):
             folder=context.workdir,
             progress=context.progress,
         ) as vectors:
-            if attend is not None:
-                self._sequence = attend(vectors)
+            if make_sequence is not None:
+                self._sequence = make_sequence(vectors)
             store = VectorStore(self._projected(vectors).astype(config.store, copy=False))
 
             def users() -> npt.NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from fusion.artifacts import read_arrays, read_json, write_arrays, write_json
 from fusion.data.dataset import Dataset
 from fusion.protocols import FitContext
 from fusion.queries import Queries
+from fusion.ragged import Ragged
 from fusion.work import attention_flops, count, linear_flops
 from retrievers.dense_sequence_config import SequenceSettings
 from retrievers.dense_store import CHUNK, VectorStore
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from retrievers.dense_sequence_model import TextNetwork
     from retrievers.sequential_training import Held
 
-__all__ = ["Sequence", "Told", "held_out"]
+__all__ = ["Sequence", "Run", "held_out"]
 
 _AT_ONCE = 256  # users read in one pass
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Run:
     """Whose training it is.
 
     Attributes:
@@ -100,7 +101,7 @@ class Sequence:
         events: Dataset,
         warm: WarmItems,
         held: Held | None,
-        told: Told,
+        run: Run,
     ) -> Sequence:
         """Trained from scratch, as long as the recipe says.
 
@@ -110,26 +111,26 @@ class Sequence:
             events: to learn from, each of an item of ``warm``, as `held_out` gives them.
             warm: rising.
             held: what to stop early on.
-            told: whose training this is.
+            run: whose training this is.
         """
-        seed = int(told.context.rng(f"{told.name}.sequence").integers(2**31))
+        seed = int(run.context.rng(f"{run.name}.sequence").integers(2**31))
         out = cls.fresh(settings, texts, seed)
-        out.steps = out._train(settings.train, texts, events, warm, held, None, told)
+        out.steps = out._train(settings.train, texts, events, warm, held, None, run)
         return out
 
     def refitted(
-        self, texts: npt.NDArray[Any], data: Dataset, warm: WarmItems, told: Told
+        self, texts: npt.NDArray[Any], data: Dataset, warm: WarmItems, run: Run
     ) -> Sequence:
         """Trained on the newer events too, as ``train.refit`` says; nothing is held out."""
         out, recipe, steps = self, self._settings.train, self.steps
         if recipe.refit == "scratch":
-            seed = int(told.context.rng(f"{told.name}.sequence.refit").integers(2**31))
+            seed = int(run.context.rng(f"{run.name}.sequence.refit").integers(2**31))
             out = self.fresh(self._settings, texts, seed, steps)
         else:
             recipe = recipe.model_copy(update={"learning_rate": recipe.refit_learning_rate})
             steps = round(recipe.refit_share * steps)
         readable = data.where(warm.columns[data.interactions.items] >= 0)
-        out._train(recipe, texts, readable, warm, None, steps, told)
+        out._train(recipe, texts, readable, warm, None, steps, run)
         return out
 
     def _train(
@@ -140,20 +141,25 @@ class Sequence:
         warm: WarmItems,
         held: Held | None,
         steps: int | None,
-        told: Told,
+        run: Run,
     ) -> int:
         import torch
 
         from retrievers.sequential_training import full_ndcg, train
 
-        network, context = self._network, told.context
+        network, context = self._network, run.context
         settings = self._settings.model_copy(update={"train": recipe})
 
-        def scores(queries: Queries) -> npt.NDArray[np.float32]:
+        def ndcg(held: Held) -> float:
             with torch.inference_mode():
                 table: npt.NDArray[np.float32] = network.table().float().cpu().numpy()
-            block: npt.NDArray[np.float32] = self._states(queries, warm, table) @ table.T
-            return block
+
+            def scores(queries: Queries) -> npt.NDArray[np.float32]:
+                rows = warm.columns[queries.history.values]
+                block: npt.NDArray[np.float32] = self._states(queries, rows, table) @ table.T
+                return block
+
+            return full_ndcg(scores, warm.columns, held)
 
         network.texts = torch.from_numpy(np.array(texts, np.float32))
         kept = train(
@@ -161,13 +167,13 @@ class Sequence:
             events,
             recipe,
             length=settings.length,
-            precision=told.precision,
-            identity=[settings.model_dump(mode="json"), told.encoder],
-            evaluate=None if held is None else lambda: full_ndcg(scores, warm.columns, held),
+            precision=run.precision,
+            identity=[settings.model_dump(mode="json"), run.encoder],
+            evaluate=None if held is None else lambda: ndcg(held),
             steps=steps,
-            seed=int(context.rng(f"{told.name}.sequence.draws").integers(2**31)),
+            seed=int(context.rng(f"{run.name}.sequence.draws").integers(2**31)),
             context=context,
-            name=f"{told.name} sequence",
+            name=f"{run.name} sequence",
             columns=warm.columns,
         )
         network.texts = network.texts[:1].clone()  # only training reads them
@@ -187,39 +193,44 @@ class Sequence:
     def users(
         self, queries: Queries, warm: WarmItems, store: VectorStore
     ) -> npt.NDArray[np.float32]:
-        """(Q, size) unit vectors of what comes next; each history holds an item of ``store``."""
-        rows = warm.columns[queries.newest(self._settings.length).history.values]
-        there = np.unique(rows[rows >= 0])
-        # only the vectors of these histories are read from the store
-        place = np.full(len(warm.columns), -1, np.int32)
-        met = np.flatnonzero(np.isin(warm.columns, there))
-        place[met] = np.searchsorted(there, warm.columns[met])
-        near = WarmItems(met.astype(np.int32), place)
-        return unit(self._states(queries, near, store.take(there)))
+        """(Q, size) unit vectors of what comes next.
+
+        Args:
+            queries: each of one event at least, all of items that have a column.
+            warm: the row of each item in ``store``.
+            store: the items' projected vectors; only those of the histories are read.
+        """
+        # one event more than is read: the time since it is known
+        queries = queries.newest(self._settings.length + 1)
+        there, rows = np.unique(warm.columns[queries.history.values], return_inverse=True)
+        return unit(self._states(queries, rows, store.take(there)))
 
     def _states(
-        self, queries: Queries, warm: WarmItems, table: npt.NDArray[np.float32]
+        self,
+        queries: Queries,
+        rows: npt.NDArray[np.integer[Any]],
+        table: npt.NDArray[np.float32],
     ) -> npt.NDArray[np.float32]:
-        """(Q, size): the last state of each history; ``table`` is in the order of ``columns``."""
+        """(Q, size): the last state of each history; ``rows`` (H,) are its events in ``table``."""
         import torch
 
         from retrievers.sequential_batches import recent
 
         network, settings = self._network, self._settings
         device = network.projection.weight.device  # the GPU's, while training there
-        out = np.empty((len(queries), settings.size), np.float32)
+        queries = replace(queries, history=Ragged(queries.history.offsets, rows.astype(np.int32)))
+        known, out = np.ones(len(table), bool), np.empty((len(queries), settings.size), np.float32)
         with torch.inference_mode():
             vectors = torch.from_numpy(table).to(device)
             for start in range(0, len(queries), _AT_ONCE):
                 part = queries.take(np.arange(start, min(start + _AT_ONCE, len(queries))))
-                batch = recent(part, warm.columns >= 0, settings.length)
-                columns = np.where(batch.mask, warm.columns[batch.items], 0).astype(np.int64)
-                items, gaps = (torch.from_numpy(a).to(device) for a in (columns, batch.gaps))
+                batch = recent(part, known, settings.length)
+                items, gaps = (torch.from_numpy(a).to(device) for a in (batch.items, batch.gaps))
                 states = network(items, gaps, vectors)
                 ends = torch.from_numpy(batch.lengths - 1).to(device)
                 last = states[torch.arange(len(part), device=device), ends]
                 out[start : start + len(part)] = last.float().cpu().numpy()
-                self._count(columns.shape)
+                self._count(batch.items.shape)
         return out
 
     def _count(self, shape: tuple[int, ...]) -> None:

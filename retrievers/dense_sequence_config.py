@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from fusion.protocols import ComponentConfig
 from retrievers.sequential_config import NextItemTraining
 
-__all__ = ["SequenceSettings"]
+__all__ = ["SequenceSettings", "SequenceTraining"]
+
+
+class SequenceTraining(NextItemTraining):
+    """The recipe of the transformer: an epoch costs little, so that a refit starts anew."""
+
+    negatives: int = Field(
+        2048, ge=1, description="sampled items a batch, shared by all its positions"
+    )
+    epochs: int = Field(12, ge=1, description="at most so many passes over the events")
+    learning_rate: float = Field(1e-3, gt=0, description="peak rate; linear decay after a warm-up")
+    refit: Literal["continue", "scratch"] = Field(
+        "scratch",
+        description="continue = refit goes on from the fitted weights; scratch = it trains anew on "
+        "everything, for as many steps as helped fit",
+    )
 
 
 class SequenceSettings(ComponentConfig):
@@ -21,11 +38,9 @@ class SequenceSettings(ComponentConfig):
     gaps: bool = Field(
         True, description="whether the time between events is read, where times are known"
     )
-    train: NextItemTraining = Field(
-        default_factory=lambda: NextItemTraining(
-            negatives=2048, epochs=12, learning_rate=1e-3, refit="scratch"
-        ),
-        description="on the events that the encoder learnt from",
+    train: SequenceTraining = Field(
+        default_factory=SequenceTraining,
+        description="on the events that the encoder may learn from",
     )
 
     @model_validator(mode="after")

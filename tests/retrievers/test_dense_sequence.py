@@ -326,3 +326,26 @@ def test_a_request_counts_the_transformer(fitted, tiny):
 def test_heads_divide_the_size():
     with pytest.raises(ValidationError, match="no multiple of heads"):
         DenseConfig(sequence={"size": 10, "heads": 4})
+
+
+def test_a_recipe_that_says_one_thing_keeps_the_others_defaults():
+    recipe = DenseConfig(sequence={"train": {"epochs": 3}}).sequence.train
+    assert (recipe.epochs, recipe.refit) == (3, "scratch")
+    assert recipe.learning_rate == DenseConfig().sequence.train.learning_rate
+
+
+def test_a_refit_that_fails_leaves_no_model_that_answers_wrongly(tiny_encoder, tiny, monkeypatch):
+    from fusion.errors import NotFittedError
+    from retrievers import sequential_training
+
+    model = made(tiny_encoder)
+    model.fit(tiny, FitContext(seed=1))
+
+    def fails(*args, **options):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(sequential_training, "train", fails)
+    with pytest.raises(OSError, match="disk full"):
+        model.refit(tiny, FitContext(seed=1))
+    with pytest.raises(NotFittedError):
+        model.retrieve(tiny.queries(), 3)
